@@ -1,0 +1,556 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The test harness: one run of each test in processes of its own.
+ *
+ * A student's driver may hang whoever calls it, so the runner itself never calls
+ * into the module: children load it, use it and unload it, and the runner waits
+ * for each with a deadline. A child that survives SIGKILL is stuck in the kernel;
+ * that is a verdict of its own ("unkillable"), and after it the runner stops,
+ * because nothing that such a kernel says can be trusted.
+ *
+ * Output is KTAP (Documentation/dev-tools/ktap.rst) with these extra lines:
+ *
+ *	# scale FACTOR          how much slower than the reference machine this is
+ *	# begin NAME SECONDS    a test starts; the result must come within SECONDS
+ *	# verdict: WORD         before "not ok": failed, time-out, unkillable, crashed,
+ *	                        cannot-load or cannot-unload
+ *	# did:/wanted:/saw:/note: TEXT
+ */
+#define _GNU_SOURCE
+#include "harness.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <grp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "module.h"
+
+#define TEST_UID	1000
+#define MAX_TESTS	500
+#define EXIT_FAILED	1
+#define EXIT_CANNOT_LOAD 2
+
+/* What calibrate() measures on the reference machine: emulated, 2 cores of 2020s. */
+#define REFERENCE_MS	25.0
+
+/* How long a process may take to die of SIGKILL before it counts as unkillable. */
+#define KILL_MS		1000
+
+/* The linker makes these two from the section that TEST() fills. */
+extern const struct test __start_tests[], __stop_tests[];
+
+const char *module_name, *module_path;
+int stage_number;
+
+/* Shared by all processes of a test: what the first failure has to say. */
+struct report {
+	int failed;
+	char did[256];
+	char wanted[256];
+	char saw[1024];
+	char note[512];
+};
+
+static struct report *report;
+static double scale = 1.0;
+
+double time_scale(void)
+{
+	return scale;
+}
+
+long long now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+static void clean_copy(char *to, size_t size, const char *from)
+{
+	size_t i;
+
+	/* One report line each: a line break in it would end the line. */
+	for (i = 0; from[i] && i < size - 1; i++)
+		to[i] = from[i] == '\n' ? ' ' : from[i];
+	to[i] = '\0';
+}
+
+void test_fail(const char *did, const char *wanted, const char *fmt, ...)
+{
+	char saw[sizeof(report->saw)];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(saw, sizeof(saw), fmt, args);
+	va_end(args);
+
+	/* Only the first failure is told: the others mostly follow from it. */
+	if (!__atomic_exchange_n(&report->failed, 1, __ATOMIC_SEQ_CST)) {
+		clean_copy(report->did, sizeof(report->did), did);
+		clean_copy(report->wanted, sizeof(report->wanted), wanted);
+		clean_copy(report->saw, sizeof(report->saw), saw);
+	}
+	_exit(EXIT_FAILED);
+}
+
+void test_note(const char *fmt, ...)
+{
+	char note[sizeof(report->note)];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(note, sizeof(note), fmt, args);
+	va_end(args);
+	clean_copy(report->note, sizeof(report->note), note);
+}
+
+const char *result(long ret)
+{
+	static char text[160];
+
+	if (ret == -1)
+		snprintf(text, sizeof(text), "-1 (%s: %s)", strerrorname_np(errno),
+			 strerror(errno));
+	else
+		snprintf(text, sizeof(text), "%ld", ret);
+	return text;
+}
+
+const char *number(long value)
+{
+	static char text[32];
+
+	snprintf(text, sizeof(text), "%ld", value);
+	return text;
+}
+
+static void mark_log(const char *what, const char *name)
+{
+	char line[160];
+	int fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+	int len = snprintf(line, sizeof(line), "<6>judge: %s %s\n", what, name);
+
+	if (fd < 0)
+		return;
+	if (write(fd, line, len) != len)
+		printf("# note: the kernel log takes no marks\n");
+	close(fd);
+}
+
+static void write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (write(fd, text, strlen(text)) < 0)
+		printf("# note: cannot write %s\n", path);
+	close(fd);
+}
+
+static void become_ordinary_user(void)
+{
+	if (setgroups(0, NULL) || setgid(TEST_UID) || setuid(TEST_UID))
+		test_fail("setuid(1000)", "an ordinary user", "%s", result(-1));
+	/* setuid() makes /proc/PID unreadable; the tests look where their children sleep. */
+	prctl(PR_SET_DUMPABLE, 1);
+}
+
+static void in_new_group(void)
+{
+	sigset_t none;
+
+	setpgid(0, 0);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	/* If memory runs out, the test goes first and the runner lives on. */
+	write_file("/proc/self/oom_score_adj", "900");
+}
+
+static void body(const struct test *test)
+{
+	if (!test->loads_itself && module_load(test->params)) {
+		if (!report->failed)
+			clean_copy(report->saw, sizeof(report->saw), result(-1));
+		_exit(EXIT_CANNOT_LOAD);
+	}
+	if (!test->as_root)
+		become_ordinary_user();
+	test->run();
+	_exit(0);
+}
+
+static void unload(const struct test *test)
+{
+	(void)test;
+	if (module_is_loaded() && module_unload()) {
+		int error = errno;
+
+		clean_copy(report->did, sizeof(report->did), "rmmod after the test, no file is open");
+		clean_copy(report->wanted, sizeof(report->wanted), "the module goes");
+		errno = error;
+		clean_copy(report->saw, sizeof(report->saw), result(-1));
+		_exit(EXIT_FAILED);
+	}
+	_exit(0);
+}
+
+enum outcome { DONE, TIMED_OUT, UNKILLABLE };
+
+static void read_proc(pid_t pid, const char *name, char *buf, size_t size)
+{
+	char path[64];
+	ssize_t n = -1;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		n = read(fd, buf, size - 1);
+		close(fd);
+	}
+	buf[n > 0 ? n : 0] = '\0';
+}
+
+/* Appends where in the kernel process @pid is: the functions of its kernel stack. */
+static void describe(pid_t pid, char *to, size_t size)
+{
+	char stack[2048], stat[256], *line, *save = NULL, *state;
+	size_t len = strlen(to);
+	int shown = 0;
+
+	read_proc(pid, "stat", stat, sizeof(stat));
+	state = strrchr(stat, ')');
+	len += snprintf(to + len, size - len, "%sprocess %d, state %c%s", len ? "; " : "", pid,
+			state && state[1] ? state[2] : '?',
+			state && state[1] && state[2] == 'R' ? " (running)" : "");
+	read_proc(pid, "stack", stack, sizeof(stack));
+	for (line = strtok_r(stack, "\n", &save); line && shown < 5 && len < size;
+	     line = strtok_r(NULL, "\n", &save)) {
+		char *name = strchr(line, ']');
+
+		if (!name || !name[1])
+			continue;
+		len += snprintf(to + len, size - len, "%s %s", shown++ ? " <" : ", in", name + 2);
+	}
+}
+
+/* Where the processes of the group stand; for the report of a time-out. */
+static void describe_group(pid_t group, char *to, size_t size)
+{
+	DIR *proc = opendir("/proc");
+	struct dirent *entry;
+	int shown = 0;
+
+	to[0] = '\0';
+	while (proc && shown < 3 && (entry = readdir(proc))) {
+		pid_t pid = atoi(entry->d_name);
+		char stat[256];
+
+		if (pid <= 0 || getpgid(pid) != group)
+			continue;
+		read_proc(pid, "stat", stat, sizeof(stat));
+		if (strstr(stat, ") Z"))
+			continue;
+		describe(pid, to, size);
+		shown++;
+	}
+	if (proc)
+		closedir(proc);
+}
+
+/* Waits until @pid (or, if 0, every child) is gone. False at the deadline. */
+static bool reap(pid_t pid, long long deadline, int *status)
+{
+	sigset_t child;
+
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	for (;;) {
+		struct timespec left = { 0 };
+		long long ms;
+		int any;
+		pid_t got;
+
+		while ((got = waitpid(-1, &any, WNOHANG)) > 0) {
+			if (got != pid)
+				continue;
+			*status = any;
+			return true;
+		}
+		if (got < 0)
+			return pid == 0;
+		ms = deadline - now_ms();
+		if (ms <= 0)
+			return false;
+		/* A lost SIGCHLD costs 50 ms at most. */
+		left.tv_nsec = (ms < 50 ? ms : 50) * 1000000;
+		sigtimedwait(&child, NULL, &left);
+	}
+}
+
+/* Runs fn(test) in a process group of its own and ends every process of it. */
+static enum outcome run_group(void (*fn)(const struct test *), const struct test *test,
+			      double seconds, int *status)
+{
+	enum outcome outcome = DONE;
+	char where[512] = "";
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		in_new_group();
+		fn(test);
+	}
+	/* Both sides do it, so that it is done whoever runs first. */
+	setpgid(pid, pid);
+
+	if (!reap(pid, now_ms() + (long long)(seconds * 1000), status)) {
+		outcome = TIMED_OUT;
+		describe_group(pid, where, sizeof(where));
+	}
+	kill(-pid, SIGKILL);
+	if (!reap(0, now_ms() + (long long)(KILL_MS * scale), status)) {
+		outcome = UNKILLABLE;
+		describe_group(pid, where, sizeof(where));
+	}
+	if (outcome != DONE)
+		test_note("%s", where);
+	return outcome;
+}
+
+static const char *judge_body(enum outcome outcome, int status)
+{
+	if (outcome == UNKILLABLE)
+		return "unkillable";
+	if (outcome == TIMED_OUT)
+		return "time-out";
+	if (WIFSIGNALED(status)) {
+		snprintf(report->saw, sizeof(report->saw), "the test process died of signal %d (%s)",
+			 WTERMSIG(status), strsignal(WTERMSIG(status)));
+		return "crashed";
+	}
+	if (WEXITSTATUS(status) == EXIT_CANNOT_LOAD)
+		return "cannot-load";
+	/* A child of the test may have failed although the test itself returned. */
+	return WEXITSTATUS(status) || report->failed ? "failed" : NULL;
+}
+
+static const char *judge_unload(enum outcome outcome, int status)
+{
+	static const char *const words[] = { NULL, "time-out", "unkillable" };
+
+	if (outcome != DONE) {
+		snprintf(report->did, sizeof(report->did), "rmmod %s", module_name);
+		snprintf(report->saw, sizeof(report->saw), "rmmod does not return");
+		return words[outcome];
+	}
+	return WIFSIGNALED(status) || WEXITSTATUS(status) ? "cannot-unload" : NULL;
+}
+
+static void tell(const char *word, const char *text)
+{
+	if (*text)
+		printf("# %s: %s\n", word, text);
+}
+
+/* Returns false if the kernel cannot be used any more. */
+static bool run_test(const struct test *test, int index)
+{
+	double seconds = (test->seconds ? test->seconds : DEFAULT_SECONDS) * scale;
+	const char *verdict, *at_unload = NULL;
+	enum outcome outcome;
+	long long start = now_ms();
+	int status = 0;
+
+	memset(report, 0, sizeof(*report));
+	/* The host's patience: body and unloading, each with its time to die. */
+	printf("# begin %s %.1f\n", test->name, 2 * seconds + 2 * KILL_MS * scale / 1000);
+	fflush(stdout);
+	mark_log("begin", test->name);
+
+	outcome = run_group(body, test, seconds, &status);
+	verdict = judge_body(outcome, status);
+	if (outcome != UNKILLABLE) {
+		outcome = run_group(unload, test, seconds, &status);
+		at_unload = judge_unload(outcome, status);
+		if (!verdict || outcome == UNKILLABLE)
+			verdict = at_unload;
+	}
+
+	mark_log("end", test->name);
+	if (verdict) {
+		printf("# verdict: %s\n", verdict);
+		tell("did", report->did);
+		tell("wanted", report->wanted);
+		tell("saw", report->saw);
+		tell("note", report->note);
+	}
+	printf("# ms: %lld\n", now_ms() - start);
+	printf("%s %d %s\n", verdict ? "not ok" : "ok", index, test->name);
+	if (outcome == UNKILLABLE)
+		printf("Bail out! %s left a process that cannot be killed\n", test->name);
+	else if (at_unload)
+		printf("Bail out! %s left a module that cannot be unloaded\n", test->name);
+	fflush(stdout);
+	return outcome != UNKILLABLE && !at_unload;
+}
+
+/* How much slower than the reference machine? Forks and switches, as the tests do. */
+static void calibrate(void)
+{
+	struct timespec start, end;
+	double ms;
+	int ab[2], ba[2], status;
+	char byte = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	for (int i = 0; i < 8; i++) {
+		pid_t pid = fork();
+
+		if (!pid)
+			_exit(0);
+		waitpid(pid, &status, 0);
+	}
+	if (pipe(ab) || pipe(ba))
+		return;
+	if (!fork()) {
+		for (int i = 0; i < 50; i++)
+			if (read(ab[0], &byte, 1) != 1 || write(ba[1], &byte, 1) != 1)
+				_exit(1);
+		_exit(0);
+	}
+	for (int i = 0; i < 50; i++)
+		if (write(ab[1], &byte, 1) != 1 || read(ba[0], &byte, 1) != 1)
+			break;
+	wait(&status);
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	for (int i = 0; i < 2; i++) {
+		close(ab[i]);
+		close(ba[i]);
+	}
+	ms = (end.tv_sec - start.tv_sec) * 1e3 + (end.tv_nsec - start.tv_nsec) / 1e6;
+	scale = ms > REFERENCE_MS ? ms / REFERENCE_MS : 1.0;
+	printf("# scale %.2f (calibration took %.1f ms)\n", scale, ms);
+}
+
+static const struct test *find(const char *name)
+{
+	for (const struct test *t = __start_tests; t < __stop_tests; t++)
+		if (!strcmp(t->name, name))
+			return t;
+	fprintf(stderr, "no test has the name %s; --list shows them\n", name);
+	exit(2);
+}
+
+/* The tests that a file names, one a line. */
+static size_t read_names(const char *path, const struct test **tests, size_t max)
+{
+	FILE *file = fopen(path, "r");
+	char line[128];
+	size_t count = 0;
+
+	if (!file) {
+		perror(path);
+		exit(2);
+	}
+	while (count < max && fgets(line, sizeof(line), file)) {
+		line[strcspn(line, "\n")] = '\0';
+		if (*line)
+			tests[count++] = find(line);
+	}
+	fclose(file);
+	return count;
+}
+
+static void list_all(void)
+{
+	for (const struct test *t = __start_tests; t < __stop_tests; t++)
+		printf("%s\t%x\t%s\t%s\n", t->name, t->stages, t->page, t->says);
+}
+
+static void usage(FILE *to)
+{
+	fprintf(to, "usage: kmsgpipe-test --stage N --name MODULE --module FILE --tests FILE\n"
+		    "       kmsgpipe-test --list\n"
+		    "Runs the tests that FILE names, one a line, as root, and reports in KTAP.\n");
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "stage", required_argument, NULL, 's' },
+		{ "module", required_argument, NULL, 'm' },
+		{ "name", required_argument, NULL, 'n' },
+		{ "tests", required_argument, NULL, 't' },
+		{ "list", no_argument, NULL, 'l' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	const struct test *tests[MAX_TESTS];
+	const char *tests_path = NULL;
+	size_t count;
+	sigset_t child;
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, "s:m:n:t:lh", options, NULL)) != -1) {
+		switch (opt) {
+		case 's':
+			stage_number = atoi(optarg);
+			break;
+		case 'm':
+			module_path = optarg;
+			break;
+		case 'n':
+			module_name = optarg;
+			break;
+		case 't':
+			tests_path = optarg;
+			break;
+		case 'l':
+			list_all();
+			return 0;
+		default:
+			usage(opt == 'h' ? stdout : stderr);
+			return opt == 'h' ? 0 : 2;
+		}
+	}
+	if (!stage_number || !module_path || !module_name || !tests_path) {
+		usage(stderr);
+		return 2;
+	}
+
+	count = read_names(tests_path, tests, MAX_TESTS);
+	report = mmap(NULL, sizeof(*report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		      -1, 0);
+	if (report == MAP_FAILED) {
+		perror("mmap");
+		return 2;
+	}
+	/* Orphans of a test come to us, so that none can live on unseen. */
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	write_file("/proc/self/oom_score_adj", "-900");
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &child, NULL);
+
+	printf("KTAP version 1\n1..%zu\n", count);
+	calibrate();
+	for (size_t i = 0; i < count; i++)
+		if (!run_test(tests[i], i + 1))
+			return 1;
+	return 0;
+}

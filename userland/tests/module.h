@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Loading and unloading the module under test; root only. */
+#ifndef MODULE_H
+#define MODULE_H
+
+#include <stdbool.h>
+
+/* Like insmod: 0, or -1 with errno. @params may be NULL. */
+int module_load(const char *params);
+
+/* Like rmmod: never waits for the module to become free; 0, or -1 with errno. */
+int module_unload(void);
+
+bool module_is_loaded(void);
+
+/* How many times @text stands in the kernel log since the current test began. */
+int log_lines_with(const char *text);
+
+#endif
