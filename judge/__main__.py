@@ -1,0 +1,108 @@
+"""make <stage>... <verb>: finds out what was asked for and calls who does it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import signal
+import sys
+from typing import Callable, Sequence
+
+from . import verbs
+from .errors import CannotTest, UsageError
+from .stages import BY_NAME, STAGES, Stage
+
+Verb = Callable[[Sequence[Stage], bool], int]
+
+# verb -> what it does, and who does it
+VERBS: dict[str, tuple[str, Verb]] = {
+    "build": ("compiles the stage (also without a verb)", verbs.build),
+    "test": ("builds it, boots a VM, judges its behaviour", verbs.test),
+    "check": ("static review: checkpatch --strict, W=1, sparse", verbs.check),
+    "demo": ("plays the lab plan's own commands in the VM", verbs.demo),
+    "shell": ("a shell in the VM with the module loaded", verbs.shell),
+}
+
+# These stand alone: stages make no sense with them.
+ALONE: dict[str, tuple[str, Callable[[], int]]] = {
+    "doctor": ("what is needed here, what is missing, what to do", verbs.doctor),
+    "docs-check": ("replays every console transcript of the pages", verbs.docs_check),
+    "docs-update": ("writes those transcripts anew from the VM", verbs.docs_update),
+    "unit": ("the unit tests of the host tools, without a VM", verbs.unit),
+    "clean": ("removes what builds left behind, keeps kernels", verbs.clean),
+    "help": ("this text", lambda: help_text(sys.stdout)),
+}
+
+VARIABLES = {
+    "KERNEL=": "stock (default), 6.1, 6.12, or the path of a built kernel tree",
+    "KDIR=": "a prepared or built kernel tree to compile against",
+    "KIMAGE=": "the kernel image that belongs to it",
+    "TESTS=": "only these tests, by name: make lab3 test TESTS=poll_...",
+    "V=1": "shows commands, names of tests, and times",
+    "KMSGPIPE_CACHE=": "where kernels and builds are kept",
+}
+
+
+def help_text(out) -> int:
+    print("kmsgpipe: a Linux kernel lab course, judged in a real kernel\n", file=out)
+    print("  make <stage>... <verb>        for example: make lab3 test\n", file=out)
+    print("Stages (none means all):", file=out)
+    for stage in STAGES:
+        print(f"  {stage.name:<16} {stage.title}", file=out)
+    print("\nVerbs:", file=out)
+    for name, (says, _) in {**VERBS, **ALONE}.items():
+        print(f"  {name:<16} {says}", file=out)
+    print("\nVariables:", file=out)
+    for name, says in VARIABLES.items():
+        print(f"  {name:<16} {says}", file=out)
+    return 0
+
+
+def unknown(word: str) -> UsageError:
+    names = [*BY_NAME, *VERBS, *ALONE]
+    near = difflib.get_close_matches(word, names, 1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return UsageError(
+        f"{word}: neither a stage ({' '.join(BY_NAME)}) nor a verb "
+        f"({' '.join([*VERBS, *ALONE])}).{hint}"
+    )
+
+
+def run(words: Sequence[str]) -> int:
+    stages = [BY_NAME[word] for word in words if word in BY_NAME]
+    others = [word for word in words if word not in BY_NAME]
+    for word in others:
+        if word not in VERBS and word not in ALONE:
+            raise unknown(word)
+    alone = [word for word in others if word in ALONE]
+    if alone and (stages or len(others) > 1):
+        raise UsageError(f"{alone[0]} stands alone: make {alone[0]}")
+    if alone:
+        return ALONE[alone[0]][1]()
+    if not words:
+        return help_text(sys.stdout)
+    chosen = sorted(set(stages), key=lambda stage: stage.number) or list(STAGES)
+    status = 0
+    for word in others or ["build"]:
+        status = max(status, VERBS[word][1](chosen, bool(stages)))
+    return status
+
+
+def main() -> int:
+    # A closed pipe (`make test | head`) ends us quietly, as it does other tools.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    sys.stdout.reconfigure(line_buffering=True)
+    try:
+        return run(sys.argv[1:])
+    except (CannotTest, UsageError) as error:
+        kind = "could not test: " if isinstance(error, CannotTest) else ""
+        print(f"kmsgpipe: {kind}{error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        print("\nkmsgpipe: interrupted; nothing was left running", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("LC_ALL", "C.UTF-8")
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""Every fact that depends on the processor architecture, in one table.
+
+A new architecture is one more row in ARCHS.  Anything that asks "is this
+x86?" anywhere else is a fact that belongs here.
+"""
+
+import platform
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Tuple
+
+from .errors import CannotTest
+
+
+@dataclass(frozen=True)
+class Arch:
+    name: str                         # what uname -m calls it
+    debian: str                       # what Debian calls it
+    triple: str                       # Debian's multiarch directory
+    qemu: str                         # the emulator's command...
+    qemu_package: str                 # ...and the Debian package it is in
+    machine: Tuple[str, ...]          # QEMU arguments that choose the board
+    tcg_cpu: str                      # -cpu when emulating
+    kvm_cpu: str                      # -cpu with KVM
+    console: str                      # tty of the first serial port: console
+    control: str                      # tty of the second one: test results
+    shell: str                        # tty of the third one, on the PCI bus
+    images: Tuple[str, ...]           # kernel images in a built tree, best first
+    kernel_stem: str                  # Debian meta-packages: kernel image...
+    headers_stem: str                 # ...and the headers that go with it
+    elf_machine: int                  # e_machine in an ELF header
+    decompress: bool                  # boot the ELF vmlinux, not the bzImage?
+    elf_boot_option: str              # kernel option that makes that possible
+    options: Tuple[Tuple[str, str], ...]  # kernel options its board needs: why
+
+
+ARCHS = (
+    Arch(
+        name="x86_64",
+        debian="amd64",
+        triple="x86_64-linux-gnu",
+        qemu="qemu-system-x86_64",
+        qemu_package="qemu-system-x86",
+        # microvm boots faster still, but gives Debian kernels one CPU only,
+        # and with one CPU a course about races has nothing to show.
+        machine=("-M", "pc"),
+        # Without KVM 5-level page tables make each TLB miss longer for nothing.
+        tcg_cpu="max,la57=off",
+        kvm_cpu="host",
+        console="ttyS0",
+        control="ttyS1",
+        shell="ttyS2",
+        images=("vmlinux", "arch/x86/boot/bzImage"),
+        kernel_stem="linux-image-amd64",
+        headers_stem="linux-headers-amd64",
+        elf_machine=62,
+        # Emulated, the kernel's own decompressor takes longer than its boot.
+        decompress=True,
+        elf_boot_option="CONFIG_PVH",
+        options=(
+            ("CONFIG_SERIAL_8250", "the serial ports"),
+            ("CONFIG_SERIAL_8250_CONSOLE", "the console"),
+        ),
+    ),
+)
+
+
+def host() -> Arch:
+    """The architecture of this machine; guests are of the same one."""
+    machine = platform.machine()
+    for arch in ARCHS:
+        if arch.name == machine:
+            return arch
+    known = ", ".join(arch.name for arch in ARCHS)
+    raise CannotTest(f"this machine is {machine}; the virtual machine is "
+                     f"known to work on {known} only, so far")
+
+
+def elf_machine(path: Path) -> Optional[int]:
+    """e_machine of an ELF file; None if it is no ELF file at all."""
+    with path.open("rb") as f:
+        head = f.read(20)
+    if len(head) < 20 or head[:4] != b"\x7fELF":
+        return None
+    return struct.unpack_from("<H" if head[5] == 1 else ">H", head, 18)[0]
+
+
+def elf_static(path: Path) -> bool:
+    """Does this program run without a dynamic loader?  (64-bit LE ELF)"""
+    with path.open("rb") as f:
+        head = f.read(64)
+        if len(head) < 64 or head[:6] != b"\x7fELF\x02\x01":
+            return False
+        phoff, = struct.unpack_from("<Q", head, 32)
+        size, count = struct.unpack_from("<HH", head, 54)
+        f.seek(phoff)
+        table = f.read(size * count)
+    pt_interp = 3
+    return all(struct.unpack_from("<I", table, i * size)[0] != pt_interp
+               for i in range(count))

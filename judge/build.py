@@ -1,0 +1,111 @@
+"""Compiles a stage's module against a kernel, outside of the source tree.
+
+kbuild writes two dozen files beside what it compiles, and two kernels would fight
+over them. So the few source files are copied into the cache, with the same
+places relative to each other, and messages name the original files again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import cache
+from .errors import CannotTest
+from .kernel import Kernel
+from .stages import TREE, Stage
+
+# What kbuild says that is no message about the student's code.
+NOISE = re.compile(
+    r"^(make(\[\d+\])?: |Skipping BTF generation|warning: the compiler differs"
+    r"|  The kernel was built by:|  You are using:)"
+)
+BUILD_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Built:
+    """A module that compiled: as compiled, for line numbers, and without debug data."""
+
+    module: Path
+    stripped: Path
+    messages: str
+
+
+class BuildFailed(Exception):
+    """The student's code does not compile; the text is the compiler's."""
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copies what differs, so that make sees only real changes as new."""
+    data = source.read_bytes()
+    if target.is_file() and target.read_bytes() == data:
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(data)
+
+
+def _place(kernel: Kernel, tree: Path) -> Path:
+    return cache.root() / "build" / cache.digest(str(kernel.kdir), kernel.release, str(tree))
+
+
+def _sync(stage: Stage, tree: Path, place: Path) -> list[Path]:
+    names = [f"{stage.folder}/Makefile", stage.source]
+    names += [str(path.relative_to(TREE)) for path in sorted((TREE / "include").glob("*.h"))]
+    copies = []
+    for name in names:
+        origin = tree / name if (tree / name).exists() else TREE / name
+        if not origin.exists():
+            raise CannotTest(f"{name} is not there")
+        _copy(origin, place / name)
+        copies.append(place / name)
+    return copies
+
+
+def run_kbuild(stage: Stage, kernel: Kernel, tree: Path, place: Path, *extra: str):
+    """One call of kbuild on the copies; its output names the originals."""
+    command = ["make", "-s", "-j2", "-C", str(kernel.kdir), f"M={place / stage.folder}"]
+    # A make that calls us must not lend its options and job slots to kbuild.
+    env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    for name in ("KDIR", "KIMAGE", "KERNEL", "V", "W", "C", "M", "O"):
+        env.pop(name, None)
+    try:
+        done = subprocess.run(
+            [*command, *extra, "modules"], env={**env, "LC_ALL": "C"}, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            timeout=BUILD_SECONDS,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise BuildFailed(f"the compiler did not end within {BUILD_SECONDS} s") from None
+    lines = [line for line in done.stdout.splitlines() if not NOISE.match(line)]
+    text = "\n".join(lines).replace(f"{place}/", "" if tree == TREE else f"{tree}/")
+    return done.returncode, text.strip()
+
+
+def build(stage: Stage, kernel: Kernel, tree: Path = TREE) -> Built:
+    """Compiles the stage; a second call without a change costs nothing."""
+    place = _place(kernel, tree)
+    module = place / stage.folder / f"{stage.module}.ko"
+    stripped = module.with_suffix(".stripped")
+    stamp = module.with_suffix(".stamp")
+    place.mkdir(parents=True, exist_ok=True)
+    with cache.lock(f"build-{place.name}-{stage.name}"):
+        sources = _sync(stage, tree, place)
+        digest = cache.digest(*sources, kernel.release, str(kernel.kdir))
+        if stamp.exists() and stamp.read_text() == digest and stripped.exists():
+            return Built(module, stripped, "")
+        stamp.unlink(missing_ok=True)
+        code, text = run_kbuild(stage, kernel, tree, place)
+        if code or not module.exists():
+            raise BuildFailed(text or "kbuild failed without a message; V=1 shows its commands")
+        subprocess.run(["strip", "--strip-debug", "-o", stripped, module], check=True)
+        stamp.write_text(digest)
+    return Built(module, stripped, text)
+
+
+def clean() -> None:
+    shutil.rmtree(cache.root() / "build", ignore_errors=True)

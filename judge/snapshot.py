@@ -1,0 +1,144 @@
+"""VMs that have booted once: saved to a file, and resumed from it in a fraction of a second.
+
+The file is named by everything it depends on (QEMU, kernel, initramfs, options,
+the CPU's model), so a stale one is never looked at. Its checksum is verified
+while QEMU is already reading it; on any doubt it is thrown away and made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import threading
+import time
+from functools import lru_cache
+from pathlib import Path
+
+from . import cache
+from .errors import CannotTest
+from .vm import Machine, Vm, VmGone, boot
+
+BOOT_SECONDS = 120
+RESUME_SECONDS = 30
+
+
+@lru_cache(maxsize=None)
+def _qemu_version(qemu: str) -> str:
+    path = shutil.which(qemu)
+    if not path:
+        raise CannotTest(f"{qemu} is not installed; `make doctor` tells more")
+    status = os.stat(path)
+    return f"{path} {status.st_size} {status.st_mtime_ns}"
+
+
+@lru_cache(maxsize=None)
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith(("model name", "CPU part")):
+            return line.partition(":")[2].strip()
+    return ""
+
+
+def _key(machine: Machine) -> str:
+    command = [word for word in machine.command() if word not in (str(machine.image), str(machine.initrd))]
+    image = machine.image.stat()
+    host = _cpu_model() if machine.accel == "kvm" else ""
+    return "snapshot-" + cache.digest(
+        *command, _qemu_version(machine.arch.qemu), host,
+        str(machine.image), str(image.st_size), str(image.st_mtime_ns), str(machine.initrd),
+    )  # fmt: skip
+
+
+def _checksum(path: Path) -> str:
+    with open(path, "rb") as state:
+        if hasattr(hashlib, "file_digest"):
+            return hashlib.file_digest(state, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while chunk := state.read(1 << 20):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+
+def _make(machine: Machine, folder: Path) -> None:
+    start = time.monotonic()
+    with boot(machine, BOOT_SECONDS) as vm:
+        vm.save(folder / "state")
+    (folder / "about.json").write_text(
+        json.dumps(
+            {
+                "sha256": _checksum(folder / "state"),
+                "seconds": round(time.monotonic() - start, 2),
+                "command": machine.command(),
+            },
+            indent=1,
+        )
+    )
+
+
+def prepare(machine: Machine) -> Path:
+    """The folder of the saved VM, made if it is not there."""
+    key = _key(machine)
+    if not (cache.root() / key).exists():
+        print(f"Booting the VM once ({machine.accel}), to resume from that later ...", flush=True)
+    try:
+        return cache.build_once(key, lambda folder: _make(machine, folder))
+    except VmGone as gone:
+        raise CannotTest(f"the VM does not boot: {gone}") from None
+
+
+class Resuming:
+    """A VM on its way back: started at once, checked and greeted by ready().
+
+    Between the two the caller can do something useful, such as compile.
+    """
+
+    def __init__(self, machine: Machine):
+        self.machine = machine
+        self._start()
+
+    def _start(self) -> None:
+        self.folder = prepare(self.machine)
+        self.vm = Vm(self.machine, restore=self.folder / "state")
+        self._sum = ""
+        self._checker = threading.Thread(target=self._check)
+        self._checker.start()
+
+    def _check(self) -> None:
+        try:
+            self._sum = _checksum(self.folder / "state")
+        except OSError:
+            self._sum = "unreadable"
+
+    def _greet(self) -> str:
+        seed = os.urandom(16).hex()
+        try:
+            wanted = json.loads((self.folder / "about.json").read_text())["sha256"]
+            self.vm.wait_resumed(RESUME_SECONDS)
+            answer = self.vm.ask("hello", str(int(time.time())), seed, seconds=RESUME_SECONDS)
+        except (VmGone, OSError, ValueError, KeyError) as error:
+            return str(error)
+        self._checker.join()
+        if self._sum != wanted:
+            return "its checksum is wrong"
+        return "" if answer == f"@hello {seed}" else "it answers out of turn"
+
+    def ready(self) -> Vm:
+        """The VM, resumed from a state known to be whole; made again once if it was not."""
+        trouble = self._greet()
+        if trouble:
+            self.close()
+            print(f"The saved VM cannot be used ({trouble}); making it again.", flush=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self._start()
+            trouble = self._greet()
+        if trouble:
+            self.close()
+            raise CannotTest(f"the VM does not resume: {trouble}")
+        return self.vm
+
+    def close(self) -> None:
+        self._checker.join()
+        self.vm.kill()

@@ -1,0 +1,38 @@
+"""The stages of the course, in their order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+TREE = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Stage:
+    number: int
+    name: str
+    folder: str
+    module: str
+    title: str
+
+    @property
+    def source(self) -> str:
+        return f"{self.folder}/{self.module}.c"
+
+    @property
+    def page(self) -> str:
+        return f"docs/labs/{self.name}.md"
+
+    @property
+    def before(self) -> "Stage | None":
+        return STAGES[self.number - 2] if self.number > 1 else None
+
+
+STAGES = (
+    Stage(1, "lab1", "lab1_basic", "kmsgpipe_basic", "Hello kmsgpipe"),
+    Stage(2, "lab2", "lab2_buffered", "kmsgpipe_buffered", "Persistent echo"),
+    Stage(3, "lab3", "lab3_wait", "kmsgpipe_wait", "Wait queues and blocking I/O"),
+)
+
+BY_NAME = {stage.name: stage for stage in STAGES}

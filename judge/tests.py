@@ -1,0 +1,21 @@
+"""What a test is to the host: a name, the stages it judges, and what it says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TestInfo:
+    name: str
+    stages: int
+    page: str
+    says: str
+
+    @classmethod
+    def parse(cls, line: str) -> "TestInfo":
+        name, stages, page, says = line.split("\t")
+        return cls(name, int(stages, 16), page, says)
+
+    def judges(self, stage_number: int) -> bool:
+        return bool(self.stages >> stage_number & 1)

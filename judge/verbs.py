@@ -1,0 +1,152 @@
+"""The verbs: what each prints and in which order it calls the rest."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import replace
+from typing import Sequence
+
+from . import accel, arch, image, kernel, report, tools
+from .build import Built, BuildFailed, build as build_module, clean as clean_builds
+from .errors import UsageError
+from .kernel import Kernel
+from .snapshot import Resuming
+from .stages import Stage
+from .tests import TestInfo
+from .trial import Trial, Verdict
+from .vm import Machine
+
+VERBOSE = os.environ.get("V") == "1"
+
+
+def _kernel() -> Kernel:
+    tools.require("test")
+    return kernel.find(os.environ.get("KERNEL") or None)
+
+
+def _machine(for_kernel: Kernel) -> tuple[Machine, str]:
+    """The VM to use, and how it is run in words."""
+    on = arch.host()
+    machine = Machine(on, "tcg", for_kernel.image, image.initrd(on))
+    chosen, why = accel.choose(machine)
+    return replace(machine, accel=chosen), why
+
+
+def _try_build(stage: Stage, for_kernel: Kernel) -> Built | None:
+    """Compiles and shows what the compiler says; None if it does not compile."""
+    try:
+        built = build_module(stage, for_kernel)
+    except BuildFailed as failed:
+        print(f"\n{stage.name}: {stage.source} does not compile:\n")
+        print(failed)
+        return None
+    if built.messages:
+        print(built.messages)
+    return built
+
+
+def build(stages: Sequence[Stage], chosen: bool) -> int:
+    for_kernel = _kernel()
+    status = 0
+    for stage in stages:
+        built = _try_build(stage, for_kernel)
+        if built:
+            print(f"{stage.name}: {built.module}")
+        else:
+            status = 1
+    return status
+
+
+# -- test -------------------------------------------------------------------------------
+
+
+def _tests_for(stage: Stage) -> list[TestInfo]:
+    tests = [test for test in image.tests(arch.host()) if test.judges(stage.number)]
+    only = os.environ.get("TESTS", "").replace(",", " ").split()
+    unknown = sorted(set(only) - {test.name for test in image.tests(arch.host())})
+    if unknown:
+        raise UsageError(f"TESTS={' '.join(unknown)}: no test has that name; V=1 shows the names")
+    return [test for test in tests if not only or test.name in only]
+
+
+def _show(verdict: Verdict, built: Built) -> None:
+    print(report.line(verdict))
+    if not verdict.passed:
+        print(report.details(verdict, built))
+    elif VERBOSE:
+        print(f"        {verdict.test.name}, {verdict.ms} ms")
+
+
+def _test_stage(stage: Stage, for_kernel: Kernel, machine: Machine, how: str) -> tuple[int, int]:
+    """Judges one stage; returns how many tests passed and failed."""
+    start = time.monotonic()
+    print(f"\n{stage.name}: {stage.title} - {stage.source}\n"
+          f"Linux {for_kernel.release} ({for_kernel.label}), {how}\n")  # fmt: skip
+    tests = _tests_for(stage)
+    # The VM comes back to life while the compiler works.
+    resuming = Resuming(machine)
+    built = None
+    try:
+        built = _try_build(stage, for_kernel)
+    finally:
+        if not built:
+            resuming.close()
+    if not built:
+        return 0, len(tests)
+    trial = Trial(stage, built, machine, tests)
+    trial.on_verdict = lambda verdict: _show(verdict, built)
+    verdicts = trial.run(resuming)
+    passed = sum(verdict.passed for verdict in verdicts)
+    print(f"\n{stage.name}: {passed} of {len(verdicts)} behaviours hold "
+          f"({time.monotonic() - start:.1f} s)")  # fmt: skip
+    return passed, len(verdicts) - passed
+
+
+def test(stages: Sequence[Stage], chosen: bool) -> int:
+    for_kernel = _kernel()
+    machine, how = _machine(for_kernel)
+    passed = failed = 0
+    for stage in stages:
+        good, bad = _test_stage(stage, for_kernel, machine, how)
+        passed, failed = passed + good, failed + bad
+    if len(stages) > 1:
+        print(f"\nAll stages: {passed} behaviours hold, {failed} do not.")
+    return 1 if failed else 0
+
+
+def check(stages: Sequence[Stage], chosen: bool) -> int:
+    raise UsageError("not yet")
+
+
+def demo(stages: Sequence[Stage], chosen: bool) -> int:
+    raise UsageError("not yet")
+
+
+def shell(stages: Sequence[Stage], chosen: bool) -> int:
+    raise UsageError("not yet")
+
+
+def doctor() -> int:
+    from . import doctor as doctor_module
+
+    return doctor_module.report(sys.stdout)
+
+
+def docs_check() -> int:
+    raise UsageError("not yet")
+
+
+def docs_update() -> int:
+    raise UsageError("not yet")
+
+
+def unit() -> int:
+    raise UsageError("not yet")
+
+
+def clean() -> int:
+    clean_builds()
+    print("Builds are gone; kernels and saved VMs stay (remove the cache for those too).")
+    return 0
