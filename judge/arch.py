@@ -25,7 +25,7 @@ class Arch:
     kvm_cpu: str                      # -cpu with KVM
     console: str                      # tty of the first serial port: console
     control: str                      # tty of the second one: test results
-    shell: str                        # tty of the third one, on the PCI bus
+    shell: str                        # the third one: the first on the PCI bus
     images: Tuple[str, ...]           # kernel images in a built tree, best first
     kernel_stem: str                  # Debian meta-packages: kernel image...
     headers_stem: str                 # ...and the headers that go with it
@@ -50,7 +50,8 @@ ARCHS = (
         kvm_cpu="host",
         console="ttyS0",
         control="ttyS1",
-        shell="ttyS2",
+        # Not by its number: that differs with the kernel's options.
+        shell="pci0",
         images=("vmlinux", "arch/x86/boot/bzImage"),
         kernel_stem="linux-image-amd64",
         headers_stem="linux-headers-amd64",
@@ -61,6 +62,8 @@ ARCHS = (
         options=(
             ("CONFIG_SERIAL_8250", "the serial ports"),
             ("CONFIG_SERIAL_8250_CONSOLE", "the console"),
+            ("CONFIG_PCI", "files on their way into the VM"),
+            ("CONFIG_SERIAL_8250_PCI", "the shell's serial port"),
         ),
     ),
 )

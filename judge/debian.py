@@ -192,17 +192,21 @@ def fetch_all(packages: Sequence[str], into: Optional[Path] = None) -> List[Path
         raise OutOfDate(f"apt does not offer {' '.join(unknown)}")
     size = sum(p.size for p in known.values())
     cache.check_space(size)
-    what = ", ".join(packages)
-    print(f"fetching {what} ({megabytes(size)})", flush=True)
+    print(f"fetching {', '.join(packages)} ({megabytes(size)})", flush=True)
     with tempfile.TemporaryDirectory(prefix=".fetch.", dir=into) as temp:
         run = _run(["apt-get", *_private, *QUICK_TO_FAIL, "download", *packages],
                    cwd=temp, watch=Path(temp), size=size, label="fetched")
-        _complain(run, what)
+        _complain(run, _some(packages))
         debs = []
         for name in packages:
             deb, = Path(temp).glob(f"{glob_escape(name)}_*.deb")
             debs.append(deb.replace(into / deb.name))
     return debs
+
+
+def _some(packages: Sequence[str]) -> str:
+    rest = len(packages) - 1
+    return packages[0] + (f" and {rest} more" if rest else "")
 
 
 def glob_escape(name: str) -> str:
@@ -237,10 +241,11 @@ def _unpacker(command: List[str], deb: Path, stdin: object = None) -> None:
 def unpack(packages: Sequence[str], key: str) -> Path:
     """The packages' files in root()/key, fetched if they are not there."""
     def make(into: Path) -> None:
-        debs = with_fresh_lists(lambda: fetch_all(packages))
-        for deb in debs:
+        # In there, so that an interrupted download is swept with the rest.
+        debs = into / "debs"
+        for deb in with_fresh_lists(lambda: fetch_all(packages, debs)):
             extract(deb, into)
-            deb.unlink()
+        cache.remove(debs)
     return cache.build_once(key, make)
 
 

@@ -292,18 +292,24 @@ def _stock(series: Optional[str]) -> Kernel:
         try:
             if update:
                 debian.renew()
-            tree, choice = debian.with_fresh_lists(lambda: _fetch_stock(series))
+            return _fetched(name, series)
         except CannotTest as e:
             if not before:
                 raise
             print(f"no update: {e}\nkeeping {before.label}", flush=True)
             return before
+
+
+def _fetched(name: str, series: Optional[str]) -> Kernel:
+    for _ in range(2):
+        tree, choice = debian.with_fresh_lists(lambda: _fetch_stock(series))
         _remember(name, tree, choice)
-    kernel = _recall(name)
-    if not kernel:
-        raise CannotTest(f"the kernel in {tree} is not usable; remove that "
-                         "directory and try again")
-    return kernel
+        kernel = _recall(name)
+        if kernel:
+            return kernel
+        cache.remove(tree)            # it was there already, but damaged
+    raise CannotTest(f"the kernel of {choice.image} is not usable; use KDIR= "
+                     "and KIMAGE=")
 
 
 def _fetch_stock(series: Optional[str]) -> Tuple[Path, Choice]:
@@ -461,9 +467,8 @@ def _bzip2(data: bytes) -> bytes:
 
 
 def _zstd(data: bytes) -> bytes:
-    tools.need([tools.ZSTD])
     # The kernel's build puts the size behind it, which zstd complains about.
-    run = subprocess.run(["zstd", "-dcq"], input=data[:-4],
+    run = subprocess.run([tools.zstd(), "-dcq"], input=data[:-4],
                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     if run.returncode:
         raise UnknownCompression("zstd cannot decompress this kernel: "

@@ -72,7 +72,18 @@ def table(machine: Optional[arch.Arch] = None) -> List[Tool]:
     ]
 
 
-ZSTD = Tool("zstd", "zstd", "decompresses this kernel's image", "kernel")
+def zstd() -> str:
+    """The zstd command, which some kernel images need once.
+
+    Debian's package runs from where it is unpacked, so that getting a kernel
+    needs no root even then.
+    """
+    here = shutil.which("zstd")
+    if here or not debian.available():
+        need([Tool("zstd", "zstd", "decompresses the kernel", "kernel")])
+        return here or "zstd"
+    key = f"zstd-{arch.host().debian}"
+    return str(debian.unpack(["zstd"], key) / "usr/bin/zstd")
 
 
 def compiler(command: str) -> Tool:
@@ -111,6 +122,15 @@ def listing(tools: Sequence[Tool]) -> str:
     return ", ".join(f"{tool.name} ({tool.why})" for tool in tools)
 
 
+def reasons(tools: Sequence[Tool]) -> str:
+    """One reason per package: binutils has several tools missing at once."""
+    why: Dict[str, str] = {}
+    for tool in tools:
+        why.setdefault(tool.package, tool.why)
+    return ", ".join(f"{package} ({reason})"
+                     for package, reason in sorted(why.items()))
+
+
 def command(packages: Sequence[str]) -> str:
     """What a person types to install them."""
     typed = f"apt-get install --no-install-recommends {' '.join(packages)}"
@@ -124,11 +144,10 @@ def command(packages: Sequence[str]) -> str:
 def _install(packages: List[str], lacking: Sequence[Tool]) -> None:
     how = _privilege()
     if how is None:
-        raise CannotTest(f"missing: {listing(lacking)}. To install, type:\n"
+        raise CannotTest(f"missing: {reasons(lacking)}. To install, type:\n"
                          f"    {command(packages)}")
-    via = "sudo apt-get" if how else "apt-get"
-    print(f"installing {' '.join(packages)} by {via}, because this is "
-          f"missing: {listing(lacking)}", flush=True)
+    print(f"installing by {'sudo ' if how else ''}apt-get: {reasons(lacking)}",
+          flush=True)
     if how and subprocess.run(["sudo", "-v"]).returncode:
         raise CannotTest("sudo refused. To install, type:\n"
                          f"    {command(packages)}")
