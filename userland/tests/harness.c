@@ -77,6 +77,24 @@ long long now_ms(void)
 	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
 
+/* When a test should give up waiting; set in its own process. */
+static long long give_up_ms;
+
+bool wait_a_moment(void)
+{
+	const struct timespec moment = { .tv_nsec = 500000 };
+
+	if (now_ms() > give_up_ms)
+		return false;
+	nanosleep(&moment, NULL);
+	return true;
+}
+
+static double seconds_for(const struct test *test)
+{
+	return (test->seconds ? test->seconds : DEFAULT_SECONDS) * scale;
+}
+
 static void clean_copy(char *to, size_t size, const char *from)
 {
 	size_t i;
@@ -188,6 +206,7 @@ static void body(const struct test *test)
 	}
 	if (!test->as_root)
 		become_ordinary_user();
+	give_up_ms = now_ms() + (long long)(seconds_for(test) * 800);
 	test->run();
 	_exit(0);
 }
@@ -370,7 +389,7 @@ static void tell(const char *word, const char *text)
 /* Returns false if the kernel cannot be used any more. */
 static bool run_test(const struct test *test, int index)
 {
-	double seconds = (test->seconds ? test->seconds : DEFAULT_SECONDS) * scale;
+	double seconds = seconds_for(test);
 	const char *verdict, *at_unload = NULL;
 	enum outcome outcome;
 	long long start = now_ms();

@@ -112,6 +112,15 @@ double time_scale(void);
 /* Milliseconds since some moment, for deadlines. */
 long long now_ms(void);
 
+/*
+ * False when a test that waits should give up and say for what: a bit before the
+ * runner would end it without a word. Sleeps a moment otherwise:
+ *
+ *	while (!child_is_asleep() && wait_a_moment())
+ *		;
+ */
+bool wait_a_moment(void);
+
 /* The module under test: its name and its file. */
 extern const char *module_name, *module_path;
 extern int stage_number;

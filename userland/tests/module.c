@@ -65,3 +65,17 @@ int log_lines_with(const char *text)
 	close(fd);
 	return count;
 }
+
+long slab_objects(void)
+{
+	FILE *info = fopen("/proc/slabinfo", "r");
+	char line[512], name[64];
+	long total = 0, active;
+
+	expect(info, "open(\"/proc/slabinfo\")", "a file", "%s", result(-1));
+	while (fgets(line, sizeof(line), info))
+		if (sscanf(line, "%63s %ld", name, &active) == 2 && !strncmp(name, "kmalloc-", 8))
+			total += active;
+	fclose(info);
+	return total;
+}

@@ -16,4 +16,13 @@ bool module_is_loaded(void);
 /* How many times @text stands in the kernel log since the current test began. */
 int log_lines_with(const char *text);
 
+/*
+ * Objects allocated from the kernel's kmalloc caches right now, from /proc/slabinfo.
+ * It is exact for what is long freed only, so a leak test leaks a thousand times and
+ * takes less than SLAB_NOISE for nothing.
+ */
+long slab_objects(void);
+
+#define SLAB_NOISE 600
+
 #endif

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Readers and writers that wait: who sleeps, who wakes, and that nobody is forgotten. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "device.h"
+#include "harness.h"
+
+#define SLEEPERS 4
+#define SIZE 64
+
+TEST(reader_sleeps_until_a_message_comes,
+     .says = "a reader sleeps on an empty queue and wakes on one write()",
+     .page = "lab3.md#sleeping-readers", .stages = FROM_STAGE(3))
+{
+	int fd = device_open(O_RDWR);
+	struct caller *reader = start_reader(fd, SIZE);
+
+	wait_asleep(reader);
+	device_send_text(fd, "wake up");
+	wait_returned(reader, 7, "it wakes when a message is written, and gets its 7 bytes");
+	expect(!memcmp(reader->data, "wake up", 7), "read() by a sleeper", "\"wake up\"", "\"%.7s\"",
+	       reader->data);
+	device_expect_empty(fd);
+}
+
+TEST(writer_sleeps_until_there_is_room,
+     .says = "a writer sleeps on a full queue and wakes on one read()",
+     .page = "lab3.md#sleeping-writers", .stages = FROM_STAGE(3), .params = "max_msgs=2")
+{
+	int fd = device_open(O_RDWR);
+	struct caller *writer;
+
+	device_send_numbers(fd, 0, 2);
+	writer = start_writer(fd, "message 2");
+	wait_asleep(writer);
+	device_expect_numbers(fd, 0, 1);
+	wait_returned(writer, 9, "it wakes when a message is read, and writes its 9 bytes");
+	device_expect_numbers(fd, 1, 2);
+	device_expect_empty(fd);
+}
+
+TEST(file_opened_later_wakes_a_reader,
+     .says = "a sleeper is woken through any open file", .page = "lab3.md#sleeping-readers",
+     .stages = FROM_STAGE(3))
+{
+	struct caller *reader = start_reader(device_open(O_RDONLY), SIZE);
+
+	wait_asleep(reader);
+	device_send_text(device_open(O_WRONLY), "late");
+	wait_returned(reader, 4, "it wakes when a message is written through another file");
+}
+
+TEST(sleeping_reader_uses_no_cpu,
+     .says = "a sleeper sleeps until woken and does not look again and again",
+     .page = "lab3.md#sleeping-readers", .stages = FROM_STAGE(3))
+{
+	const struct timespec while_asleep = { .tv_nsec = 250000000 };
+	int fd = device_open(O_RDWR);
+	struct caller *reader = start_reader(fd, SIZE);
+	long before, after;
+
+	wait_asleep(reader);
+	before = times_scheduled(reader);
+	/* Nothing here depends on this time: a proper sleeper runs 0 times in any. */
+	nanosleep(&while_asleep, NULL);
+	after = times_scheduled(reader);
+	expect(after - before <= 1, "read() on an empty queue, watched for 0.25 s",
+	       "it sleeps until a message comes", "it ran %ld times meanwhile", after - before);
+	device_send_text(fd, "done");
+	wait_returned(reader, 4, "it wakes when a message is written");
+}
+
+static void start_readers(struct caller **readers, int fd, int count)
+{
+	for (int i = 0; i < count; i++)
+		readers[i] = start_reader(fd, SIZE);
+	for (int i = 0; i < count; i++)
+		wait_asleep(readers[i]);
+}
+
+static int count_done(struct caller **callers, int count)
+{
+	int done = 0;
+
+	for (int i = 0; i < count; i++)
+		done += callers[i]->done;
+	return done;
+}
+
+TEST(every_message_wakes_a_reader,
+     .says = "several sleeping readers, as many messages: every reader wakes",
+     .page = "lab3.md#nobody-sleeps-beside-work", .stages = FROM_STAGE(3))
+{
+	struct caller *readers[SLEEPERS];
+	int fd = device_open(O_RDWR);
+
+	start_readers(readers, fd, SLEEPERS);
+	device_send_numbers(fd, 0, SLEEPERS);
+	for (int i = 0; i < SLEEPERS; i++)
+		wait_returned(readers[i], 9, "it wakes: there were as many messages as readers");
+	device_expect_empty(fd);
+}
+
+TEST(every_free_slot_wakes_a_writer,
+     .says = "several sleeping writers, as many slots freed: every writer wakes",
+     .page = "lab3.md#nobody-sleeps-beside-work", .stages = FROM_STAGE(3), .params = "max_msgs=4")
+{
+	struct caller *writers[SLEEPERS];
+	int fd = device_open(O_RDWR);
+
+	device_send_numbers(fd, 0, SLEEPERS);
+	for (int i = 0; i < SLEEPERS; i++)
+		writers[i] = start_writer(fd, "late");
+	for (int i = 0; i < SLEEPERS; i++)
+		wait_asleep(writers[i]);
+	device_expect_numbers(fd, 0, SLEEPERS);
+	for (int i = 0; i < SLEEPERS; i++)
+		wait_returned(writers[i], 4, "it wakes: as many slots were freed as writers sleep");
+	for (int i = 0; i < SLEEPERS; i++)
+		device_expect_text(fd, "late");
+	device_expect_empty(fd);
+}
+
+TEST(one_message_serves_one_reader,
+     .says = "one message serves one reader; the others sleep on",
+     .page = "lab3.md#nobody-sleeps-beside-work", .stages = FROM_STAGE(3))
+{
+	struct caller *readers[SLEEPERS];
+	int fd = device_open(O_RDWR);
+
+	start_readers(readers, fd, SLEEPERS);
+	for (int served = 1; served <= SLEEPERS; served++) {
+		device_send_text(fd, "one");
+		while (count_done(readers, SLEEPERS) < served)
+			if (!wait_a_moment())
+				test_fail("write() of one message while readers sleep",
+					  "one more reader returns", "none does");
+		for (int i = 0; i < SLEEPERS; i++)
+			if (!readers[i]->done)
+				wait_asleep(readers[i]);
+		expect(count_done(readers, SLEEPERS) == served, "write() of one message",
+		       "one reader returns", "%d readers returned for %d messages",
+		       count_done(readers, SLEEPERS), served);
+	}
+	for (int i = 0; i < SLEEPERS; i++)
+		wait_returned(readers[i], 3, "it got the 3 bytes of one message");
+}
+
+TEST(messages_sent_at_once_wake_everybody,
+     .says = "readers that run late still find every message",
+     .page = "lab3.md#nobody-sleeps-beside-work", .stages = FROM_STAGE(3))
+{
+	struct caller *readers[SLEEPERS];
+	int fd = device_open(O_RDWR);
+
+	for (int round = 0; round < 10; round++) {
+		/* All on one CPU: nobody who is woken runs before all is written. */
+		run_on_one_cpu(true);
+		start_readers(readers, fd, SLEEPERS);
+		device_send_numbers(fd, 0, SLEEPERS);
+		run_on_one_cpu(false);
+		for (int i = 0; i < SLEEPERS; i++)
+			wait_returned(readers[i], 9, "it wakes: there were as many messages as readers");
+	}
+	device_expect_empty(fd);
+}
+
+/*
+ * One of two sleepers is killed after the wake-up that was meant for it and before it
+ * can run: it shares our CPU, and we do not let go of it. Whatever it does then, the
+ * message must not lie there while the other one sleeps.
+ */
+TEST(killed_reader_takes_no_wakeup_along,
+     .says = "a reader killed in its sleep does not take a wake-up with it",
+     .page = "lab3.md#nobody-sleeps-beside-work", .stages = FROM_STAGE(3), .as_root = true)
+{
+	int fd = device_open(O_RDWR);
+
+	for (int round = 0; round < 10; round++) {
+		struct caller *victim, *other;
+
+		run_on_one_cpu(true);
+		victim = start_reader(fd, SIZE);
+		wait_asleep(victim);
+		other = start_reader(fd, SIZE);
+		wait_asleep(other);
+		keep_the_cpu(true);
+		device_send_text(fd, "for whom?");
+		kill(victim->pid, SIGKILL);
+		keep_the_cpu(false);
+		run_on_one_cpu(false);
+		kill_and_reap(victim);
+		while (!other->done && device_is_ready(fd, POLLIN))
+			if (!wait_a_moment())
+				test_fail("SIGKILL to a reader that was just woken",
+					  "the other reader gets the message", "it sleeps beside it");
+		if (!other->done)
+			device_send_text(fd, "for whom?");
+		wait_returned(other, 9, "it gets a message");
+		device_expect_empty(fd);
+	}
+}
+
+TEST(killed_writer_takes_no_wakeup_along,
+     .says = "a writer killed in its sleep does not take a wake-up with it",
+     .page = "lab3.md#nobody-sleeps-beside-work", .stages = FROM_STAGE(3), .as_root = true,
+     .params = "max_msgs=1")
+{
+	int fd = device_open(O_RDWR);
+
+	for (int round = 0; round < 10; round++) {
+		struct caller *victim, *other;
+
+		device_send_text(fd, "full");
+		run_on_one_cpu(true);
+		victim = start_writer(fd, "victim");
+		wait_asleep(victim);
+		other = start_writer(fd, "other");
+		wait_asleep(other);
+		keep_the_cpu(true);
+		device_expect_text(fd, "full");
+		kill(victim->pid, SIGKILL);
+		keep_the_cpu(false);
+		run_on_one_cpu(false);
+		kill_and_reap(victim);
+		while (!other->done && device_is_ready(fd, POLLOUT))
+			if (!wait_a_moment())
+				test_fail("SIGKILL to a writer that was just woken",
+					  "the other writer gets the free slot", "it sleeps beside it");
+		if (!other->done)
+			device_expect_text(fd, "victim");
+		wait_returned(other, 5, "it wrote its message");
+		device_expect_text(fd, "other");
+		device_expect_empty(fd);
+	}
+}
+
+/* A reader that cannot take the message, and one that can, asleep beside it. */
+static void expect_passed_on(int fd, struct caller *unfit, int error, const char *did)
+{
+	struct caller *fit;
+
+	wait_asleep(unfit);
+	fit = start_reader(fd, SIZE);
+	wait_asleep(fit);
+	device_send_text(fd, "a longer message");
+	while (!fit->done)
+		if (!wait_a_moment())
+			test_fail(did, "the other reader, which sleeps too, gets the message",
+				  "it sleeps on beside the message");
+	wait_returned(fit, 16, "it gets the message that the other reader could not take");
+	/* Whether the unfit one was woken at all depends on who came first. */
+	if (!unfit->done) {
+		device_send_text(fd, "a longer message");
+		wait_done(unfit, "it wakes and fails");
+		device_expect_text(fd, "a longer message");
+	}
+	errno = unfit->error;
+	expect(unfit->ret == -1 && unfit->error == error, did, "it fails", "it returned %s",
+	       result(unfit->ret));
+	device_expect_empty(fd);
+}
+
+TEST(short_buffer_passes_the_wakeup_on,
+     .says = "a reader with too small a buffer passes its wake-up on",
+     .page = "lab3.md#nobody-sleeps-beside-work", .stages = FROM_STAGE(3))
+{
+	int fd = device_open(O_RDWR);
+
+	expect_passed_on(fd, start_reader(fd, 2), EMSGSIZE, "a sleeping reader with 2 bytes of buffer");
+}
+
+TEST(faulting_reader_passes_the_wakeup_on,
+     .says = "a reader with a bad pointer passes its wake-up on",
+     .page = "lab3.md#nobody-sleeps-beside-work", .stages = FROM_STAGE(3))
+{
+	void *bad = partly_bad_buffer(SIZE, 2, true);
+	int fd = device_open(O_RDWR);
+
+	expect_passed_on(fd, start_reader_into(fd, bad, SIZE), EFAULT,
+			 "a sleeping reader with a bad pointer");
+}
+
+TEST(sleeper_stops_nobody,
+     .says = "while one sleeps, others can open, read, write and close",
+     .page = "lab3.md#sleeping-readers", .stages = FROM_STAGE(3))
+{
+	char buf[SIZE];
+	int fd = device_open(O_RDWR), other = device_open(O_RDWR | O_NONBLOCK);
+	struct caller *reader = start_reader(fd, SIZE);
+
+	wait_asleep(reader);
+	expect_errno(read(other, buf, sizeof(buf)), EAGAIN);
+	expect(!device_is_ready(other, POLLIN), "poll() while a reader sleeps",
+	       "nothing to read", "POLLIN");
+	close(other);
+	device_send_text(device_open(O_WRONLY), "now");
+	wait_returned(reader, 3, "it wakes when a message is written");
+}

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Many processes at once: nothing is lost, doubled, torn or out of order. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "device.h"
+#include "harness.h"
+
+#define WRITERS 4
+#define READERS 4
+#define EACH 120
+#define LONGEST 200
+
+/* What a message says of itself, so that its reader can tell if it is whole. */
+struct parcel {
+	uint32_t writer;
+	uint32_t number;
+	uint32_t length;
+	uint32_t sum;
+	unsigned char filling[];
+};
+
+static uint32_t sum_of(const struct parcel *parcel)
+{
+	uint32_t sum = parcel->writer * 31 + parcel->number * 17 + parcel->length;
+
+	for (size_t i = 0; i < parcel->length - sizeof(*parcel); i++)
+		sum = sum * 33 + parcel->filling[i];
+	return sum;
+}
+
+static size_t pack(struct parcel *parcel, int writer, int number)
+{
+	/* Lengths differ, so that a mix-up of two messages shows. */
+	parcel->length = sizeof(*parcel) + (writer * 37 + number * 11) % (LONGEST - sizeof(*parcel));
+	parcel->writer = writer;
+	parcel->number = number;
+	for (size_t i = 0; i < parcel->length - sizeof(*parcel); i++)
+		parcel->filling[i] = writer * 7 + number * 13 + i;
+	parcel->sum = sum_of(parcel);
+	return parcel->length;
+}
+
+/* Shared by all: how often each parcel arrived, and how many in all. */
+struct tally {
+	unsigned char seen[WRITERS][EACH];
+	int arrived;
+};
+
+static struct tally *tally;
+
+static void send_parcels(int writer)
+{
+	char buf[LONGEST];
+	struct parcel *parcel = (struct parcel *)buf;
+	int fd = device_open(O_WRONLY);
+
+	for (int i = 0; i < EACH; i++) {
+		size_t len = pack(parcel, writer, i);
+		ssize_t n;
+
+		do
+			n = write(fd, parcel, len);
+		while (n == -1 && (errno == ENOSPC || errno == EAGAIN) && !sched_yield());
+		expect(n == (ssize_t)len, "write() by one of 4 writers", number(len), "%s", result(n));
+	}
+	_exit(0);
+}
+
+static void check_parcel(const struct parcel *parcel, ssize_t n, int *last)
+{
+	expect(n >= (ssize_t)sizeof(*parcel) && n == parcel->length && parcel->writer < WRITERS &&
+	       parcel->number < EACH && parcel->sum == sum_of(parcel),
+	       "read() by one of 4 readers", "a whole message, as it was written",
+	       "%zd bytes that do not fit together: torn, mixed or overwritten", n);
+	expect((int)parcel->number > last[parcel->writer], "read() of one writer's messages",
+	       "in the order in which they were written", "number %d after number %d",
+	       parcel->number, last[parcel->writer]);
+	last[parcel->writer] = parcel->number;
+	expect(__atomic_add_fetch(&tally->seen[parcel->writer][parcel->number], 1, __ATOMIC_SEQ_CST) == 1,
+	       "read() of all messages", "each once", "message %d of writer %d came twice",
+	       parcel->number, parcel->writer);
+}
+
+static void receive_parcels(void)
+{
+	int fd = device_open(O_RDONLY), last[WRITERS] = { -1, -1, -1, -1 };
+	char buf[LONGEST + 8];
+
+	while (__atomic_load_n(&tally->arrived, __ATOMIC_SEQ_CST) < WRITERS * EACH) {
+		ssize_t n = read(fd, buf, sizeof(buf));
+
+		if (n == 0 && stage_number == 2) {
+			sched_yield();
+			continue;
+		}
+		/* The last thing that wakes a reader: there is nothing more to come. */
+		if (n == 3 && !memcmp(buf, "end", 3))
+			break;
+		expect(n > 0, "read() by one of 4 readers", "a message", "%s", result(n));
+		check_parcel((struct parcel *)buf, n, last);
+		__atomic_add_fetch(&tally->arrived, 1, __ATOMIC_SEQ_CST);
+	}
+	_exit(0);
+}
+
+static pid_t spawn(void (*fn)(int), int arg)
+{
+	pid_t pid = fork();
+
+	expect(pid >= 0, "fork()", "a process", "%s", result(-1));
+	if (!pid)
+		fn(arg);
+	return pid;
+}
+
+static void receive(int unused)
+{
+	(void)unused;
+	receive_parcels();
+}
+
+static void expect_all_arrived(void)
+{
+	for (int w = 0; w < WRITERS; w++)
+		for (int i = 0; i < EACH; i++)
+			expect(tally->seen[w][i] == 1, "480 messages of 4 writers to 4 readers",
+			       "each arrives once", "message %d of writer %d never arrived", i, w);
+}
+
+static void wait_arrived(void)
+{
+	while (__atomic_load_n(&tally->arrived, __ATOMIC_SEQ_CST) < WRITERS * EACH)
+		if (!wait_a_moment())
+			test_fail("480 messages of 4 writers to 4 readers", "all arrive",
+				  "%d arrived, then nothing moves any more", tally->arrived);
+}
+
+/* Readers that sleep for good get one "end" each; in lab 2 they see the tally. */
+static void dismiss_readers(void)
+{
+	int fd = device_open(O_RDWR);
+
+	for (int i = 0; stage_number > 2 && i < READERS; i++)
+		device_send_text(fd, "end");
+	while (wait(NULL) > 0)
+		;
+}
+
+TEST(writers_and_readers_lose_nothing,
+     .says = "4 writers, 4 readers: nothing lost, doubled, torn or out of order",
+     .page = "lab2.md#concurrency", .stages = FROM_STAGE(2), .params = "max_msgs=8", .seconds = 15)
+{
+	tally = shared_memory(sizeof(*tally));
+	for (int i = 0; i < READERS; i++)
+		spawn(receive, 0);
+	for (int i = 0; i < WRITERS; i++)
+		spawn(send_parcels, i);
+	wait_arrived();
+	dismiss_readers();
+	expect_all_arrived();
+}
+
+static void nothing(int signal)
+{
+	(void)signal;
+}
+
+TEST(signals_amid_traffic_lose_nothing,
+     .says = "the same while signals rain on everybody", .page = "lab3.md#concurrency",
+     .stages = FROM_STAGE(3), .params = "max_msgs=2", .seconds = 15)
+{
+	const struct sigaction action = { .sa_handler = nothing, .sa_flags = SA_RESTART };
+	pid_t pids[WRITERS + READERS];
+
+	tally = shared_memory(sizeof(*tally));
+	sigaction(SIGUSR1, &action, NULL);
+	for (int i = 0; i < READERS; i++)
+		pids[i] = spawn(receive, 0);
+	for (int i = 0; i < WRITERS; i++)
+		pids[READERS + i] = spawn(send_parcels, i);
+	for (int i = 0; __atomic_load_n(&tally->arrived, __ATOMIC_SEQ_CST) < WRITERS * EACH; i++) {
+		kill(pids[i % (WRITERS + READERS)], SIGUSR1);
+		if (!wait_a_moment())
+			break;
+	}
+	wait_arrived();
+	dismiss_readers();
+	expect_all_arrived();
+}
+
+static void read_for_ever(int unused)
+{
+	char buf[LONGEST + 8];
+	int fd = device_open(O_RDONLY);
+
+	(void)unused;
+	for (;;)
+		if (read(fd, buf, sizeof(buf)) < 0)
+			_exit(1);
+}
+
+static void write_for_ever(int unused)
+{
+	int fd = device_open(O_WRONLY);
+
+	(void)unused;
+	for (;;)
+		if (write(fd, "traffic", 7) < 0)
+			_exit(1);
+}
+
+TEST(killing_amid_traffic_stops_nobody,
+     .says = "readers and writers killed at any moment do not stop the others",
+     .page = "lab3.md#concurrency", .stages = FROM_STAGE(3), .params = "max_msgs=1", .seconds = 15)
+{
+	for (int i = 0; i < 25; i++) {
+		pid_t reader = spawn(read_for_ever, 0), writer = spawn(write_for_ever, 0);
+
+		for (int j = 0; j < i % 5; j++)
+			wait_a_moment();
+		kill(reader, SIGKILL);
+		kill(writer, SIGKILL);
+		waitpid(reader, NULL, 0);
+		waitpid(writer, NULL, 0);
+	}
+	/* Whatever they left, a message can still travel. */
+	for (int i = 0; i < 5; i++) {
+		int fd = device_open(O_RDWR);
+		char buf[LONGEST];
+
+		fcntl(fd, F_SETFL, O_NONBLOCK);
+		while (read(fd, buf, sizeof(buf)) > 0)
+			;
+		fcntl(fd, F_SETFL, 0);
+		device_send_text(fd, "still working");
+		device_expect_text(fd, "still working");
+		close(fd);
+	}
+}
+
+static void write_uniform(int letter)
+{
+	char text[KMSGPIPE_MSG_SIZE];
+	int fd = device_open(O_WRONLY);
+
+	memset(text, 'a' + letter, sizeof(text));
+	for (int i = 0; i < 600; i++)
+		device_send(fd, text, 1 + (i * 37 + letter * 61) % sizeof(text));
+	_exit(0);
+}
+
+TEST(texts_are_never_mixed,
+     .says = "4 writers at once: a reader sees one text, never two mixed",
+     .page = "lab1.md#concurrency", .stages = STAGE(1), .seconds = 15)
+{
+	char buf[KMSGPIPE_MSG_SIZE];
+	int fd = device_open(O_RDONLY), left = WRITERS;
+
+	for (int i = 0; i < WRITERS; i++)
+		spawn(write_uniform, i);
+	while (left) {
+		ssize_t n = pread(fd, buf, sizeof(buf), 0);
+
+		expect(n >= 0, "pread() while 4 processes write", "a text", "%s", result(n));
+		for (ssize_t i = 1; i < n; i++)
+			expect(buf[i] == buf[0], "pread() while 4 processes write",
+			       "one writer's text", "\"%c\" at byte %zd of a text of \"%c\"", buf[i], i,
+			       buf[0]);
+		while (left && waitpid(-1, NULL, WNOHANG) > 0)
+			left--;
+	}
+}

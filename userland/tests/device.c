@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: GPL-2.0
+#define _GNU_SOURCE
+#include "device.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "harness.h"
+
+int device_open(int flags)
+{
+	int fd = open(KMSGPIPE_NODE, flags | O_CLOEXEC);
+
+	expect(fd >= 0, "open(\"" KMSGPIPE_NODE "\")", "a file descriptor", "%s", result(fd));
+	return fd;
+}
+
+void device_send(int fd, const void *data, size_t len)
+{
+	char did[64];
+	ssize_t n = write(fd, data, len);
+
+	snprintf(did, sizeof(did), "write() of %zu bytes", len);
+	expect(n == (ssize_t)len, did, number(len), "%s", result(n));
+}
+
+void device_send_text(int fd, const char *text)
+{
+	device_send(fd, text, strlen(text));
+}
+
+void device_expect_text(int fd, const char *text)
+{
+	char buf[KMSGPIPE_MSG_SIZE_MAX + 1], did[] = "read() of a full buffer";
+	ssize_t n = read(fd, buf, KMSGPIPE_MSG_SIZE_MAX);
+
+	expect(n >= 0, did, text, "%s", result(n));
+	buf[n] = '\0';
+	expect(n == (ssize_t)strlen(text) && !memcmp(buf, text, n), did, text,
+	       "%zd bytes: \"%s\"", n, buf);
+}
+
+void device_expect_empty(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+	char buf[KMSGPIPE_MSG_SIZE_MAX];
+	ssize_t n;
+
+	fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	n = read(fd, buf, sizeof(buf));
+	if (stage_number < 3)
+		expect(n == 0, "read() when nothing should be left", "0 (end of file)", "%s",
+		       result(n));
+	else
+		expect(n == -1 && errno == EAGAIN, "read() with O_NONBLOCK when nothing should be left",
+		       "-1 (EAGAIN)", "%s", result(n));
+	fcntl(fd, F_SETFL, flags);
+}
+
+void device_send_numbers(int fd, int first, int count)
+{
+	char text[32];
+
+	for (int i = first; i < first + count; i++) {
+		snprintf(text, sizeof(text), "message %d", i);
+		device_send_text(fd, text);
+	}
+}
+
+void device_expect_numbers(int fd, int first, int count)
+{
+	char text[32];
+
+	for (int i = first; i < first + count; i++) {
+		snprintf(text, sizeof(text), "message %d", i);
+		device_expect_text(fd, text);
+	}
+}
+
+bool device_is_ready(int fd, short event)
+{
+	struct pollfd pfd = { .fd = fd, .events = event };
+	int n = poll(&pfd, 1, 0);
+
+	expect(n >= 0, "poll() without waiting", "0 or 1", "%s", result(n));
+	return n == 1 && (pfd.revents & event);
+}
+
+void *shared_memory(size_t size)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	expect(memory != MAP_FAILED, "mmap() of the test's own memory", "memory", "%s", result(-1));
+	return memory;
+}
+
+void *partly_bad_buffer(size_t len, size_t good, bool writable)
+{
+	size_t page = sysconf(_SC_PAGESIZE), pages = (len + page - 1) / page + 1;
+	char *start = mmap(NULL, 2 * pages * page, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *border = start + pages * page;
+
+	expect(start != MAP_FAILED, "mmap() of the test's own memory", "memory", "%s", result(-1));
+	memset(start, 'x', pages * page);
+	mprotect(border, pages * page, PROT_NONE);
+	if (!writable)
+		mprotect(start, pages * page, PROT_READ);
+	return border - good;
+}
+
+/* -- callers ------------------------------------------------------------------------ */
+
+struct caller *start_caller(int fd, const char *doing, long (*fn)(struct caller *self))
+{
+	struct caller *caller = shared_memory(sizeof(*caller));
+	pid_t pid;
+
+	caller->fd = fd;
+	caller->doing = doing;
+	pid = fork();
+	expect(pid >= 0, "fork()", "a process", "%s", result(-1));
+	if (!pid) {
+		long ret = fn(caller);
+
+		caller->error = errno;
+		caller->ret = ret;
+		caller->done = true;
+		_exit(0);
+	}
+	caller->pid = pid;
+	return caller;
+}
+
+/* What the next reader or writer works on; fork() copies it into the child. */
+static void *buffer;
+static size_t length;
+
+static long call_read(struct caller *self)
+{
+	long ret = read(self->fd, buffer ? buffer : self->data, length);
+
+	return ret;
+}
+
+static long call_write(struct caller *self)
+{
+	return write(self->fd, buffer, length);
+}
+
+static long call_poll(struct caller *self)
+{
+	struct pollfd pfd = { .fd = self->fd, .events = length };
+	int n = poll(&pfd, 1, -1);
+
+	return n < 0 ? n : pfd.revents;
+}
+
+struct caller *start_reader_into(int fd, void *buf, size_t size)
+{
+	buffer = buf;
+	length = size;
+	return start_caller(fd, "read()", call_read);
+}
+
+struct caller *start_reader(int fd, size_t size)
+{
+	return start_reader_into(fd, NULL, size);
+}
+
+struct caller *start_writer(int fd, const char *text)
+{
+	buffer = (void *)text;
+	length = strlen(text);
+	return start_caller(fd, "write()", call_write);
+}
+
+struct caller *start_poller(int fd, short events)
+{
+	length = events;
+	return start_caller(fd, "poll()", call_poll);
+}
+
+static char state_of(pid_t pid)
+{
+	char path[64], stat[256], *state;
+	ssize_t n = -1;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		n = read(fd, stat, sizeof(stat) - 1);
+		close(fd);
+	}
+	stat[n > 0 ? n : 0] = '\0';
+	state = strrchr(stat, ')');
+	return state && state[1] ? state[2] : '?';
+}
+
+/* The number of the system call that a process sleeps in, or -1 if it runs. */
+static long call_of(pid_t pid)
+{
+	char path[64], text[256];
+	ssize_t n = -1;
+	long call;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/syscall", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		n = read(fd, text, sizeof(text) - 1);
+		close(fd);
+	}
+	text[n > 0 ? n : 0] = '\0';
+	return sscanf(text, "%ld", &call) == 1 ? call : -1;
+}
+
+bool is_asleep(const struct caller *caller)
+{
+	return !caller->done && state_of(caller->pid) == 'S' && call_of(caller->pid) >= 0;
+}
+
+void wait_asleep(struct caller *caller)
+{
+	while (!is_asleep(caller)) {
+		char state = state_of(caller->pid);
+
+		errno = caller->error;
+		expect(!caller->done, caller->doing, "it sleeps, as nothing can be done yet",
+		       "it returned %s at once", result(caller->ret));
+		if (!wait_a_moment())
+			test_fail(caller->doing, "it sleeps where a signal can reach it (state S)",
+				  "its process is in state %c%s", state,
+				  state == 'R' ? ": it keeps a CPU busy while it waits" :
+				  state == 'D' ? ": no signal can reach it" : "");
+	}
+}
+
+long times_scheduled(const struct caller *caller)
+{
+	char path[64], line[128];
+	long sum = 0, n;
+	FILE *status;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", caller->pid);
+	status = fopen(path, "r");
+	expect(status, "open(\"/proc/PID/status\")", "a file", "%s", result(-1));
+	while (fgets(line, sizeof(line), status))
+		if (sscanf(line, "voluntary_ctxt_switches: %ld", &n) == 1 ||
+		    sscanf(line, "nonvoluntary_ctxt_switches: %ld", &n) == 1)
+			sum += n;
+	fclose(status);
+	return sum;
+}
+
+void run_on_one_cpu(bool one)
+{
+	static cpu_set_t before;
+	cpu_set_t first;
+
+	if (one) {
+		sched_getaffinity(0, sizeof(before), &before);
+		CPU_ZERO(&first);
+		CPU_SET(0, &first);
+	}
+	expect(!sched_setaffinity(0, sizeof(first), one ? &first : &before), "sched_setaffinity()",
+	       "0", "%s", result(-1));
+}
+
+void keep_the_cpu(bool keep)
+{
+	struct sched_param priority = { .sched_priority = keep ? 1 : 0 };
+
+	expect(!sched_setscheduler(0, keep ? SCHED_FIFO : SCHED_OTHER, &priority),
+	       "sched_setscheduler()", "0", "%s", result(-1));
+}
+
+void wait_done(struct caller *caller, const char *why)
+{
+	while (!caller->done)
+		if (!wait_a_moment())
+			test_fail(caller->doing, why, "it sleeps on (process %d, state %c)", caller->pid,
+				  state_of(caller->pid));
+}
+
+void wait_returned(struct caller *caller, long ret, const char *why)
+{
+	wait_done(caller, why);
+	errno = caller->error;
+	expect(caller->ret == ret, caller->doing, why, "it returned %s", result(caller->ret));
+}
+
+void kill_and_reap(struct caller *caller)
+{
+	int status;
+
+	kill(caller->pid, SIGKILL);
+	while (waitpid(caller->pid, &status, WNOHANG) != caller->pid)
+		if (!wait_a_moment())
+			test_fail("SIGKILL to a process asleep in the device", "it dies",
+				  "it is in state %c and does not die", state_of(caller->pid));
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The device as tests use it: opening, filling, and callers that sleep in it. */
+#ifndef DEVICE_H
+#define DEVICE_H
+
+#include <poll.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "kmsgpipe.h"
+
+/* Opens the device or fails the test. */
+int device_open(int flags);
+
+/* Writes one message or fails the test. */
+void device_send(int fd, const void *data, size_t len);
+
+/* Writes a text without its terminating zero, as echo -n does. */
+void device_send_text(int fd, const char *text);
+
+/* Reads one message, or what is there, and fails the test if it is not @text. */
+void device_expect_text(int fd, const char *text);
+
+/* Fails the test unless the queue (or the text, in lab 1) is empty now. */
+void device_expect_empty(int fd);
+
+/* Queues @count numbered messages; device_expect_numbers() wants them back in order. */
+void device_send_numbers(int fd, int first, int count);
+void device_expect_numbers(int fd, int first, int count);
+
+/* True if poll() reports this event right now. Takes nothing out of the queue. */
+bool device_is_ready(int fd, short event);
+
+/* Memory that the processes of a test share; zeroed. */
+void *shared_memory(size_t size);
+
+/*
+ * A buffer of @len bytes of which only the first @good can be touched: the next byte
+ * is on a page without access. With @writable false the good part is read-only.
+ */
+void *partly_bad_buffer(size_t len, size_t good, bool writable);
+
+/**
+ * struct caller - a process that makes one system call on the device
+ * @pid: the process
+ * @doing: the call in words, for reports
+ * @fd: the file it works on
+ * @done: the call has returned
+ * @ret: what it returned
+ * @error: errno if it returned -1
+ * @data: what a reader got
+ */
+struct caller {
+	pid_t pid;
+	const char *doing;
+	int fd;
+	volatile bool done;
+	volatile long ret;
+	volatile int error;
+	char data[KMSGPIPE_MSG_SIZE_MAX];
+};
+
+/* Starts a process that reads at most @size bytes into its own buffer. */
+struct caller *start_reader(int fd, size_t size);
+
+/* The same into @buf, which may be a bad one. */
+struct caller *start_reader_into(int fd, void *buf, size_t size);
+
+struct caller *start_writer(int fd, const char *text);
+
+/* A process that calls poll() for @events and returns what poll() reported. */
+struct caller *start_poller(int fd, short events);
+
+/* Any other call. @fn returns what counts as the result. */
+struct caller *start_caller(int fd, const char *doing, long (*fn)(struct caller *self));
+
+/* Until the process sleeps in the kernel, where a signal can reach it; else the test fails. */
+void wait_asleep(struct caller *caller);
+
+/* True if it sleeps at this moment. */
+bool is_asleep(const struct caller *caller);
+
+/* How often the process was given a CPU so far. */
+long times_scheduled(const struct caller *caller);
+
+/* Puts this process, and those that it starts from now on, on one CPU; false undoes it. */
+void run_on_one_cpu(bool one);
+
+/* Real-time priority: nobody else on this CPU runs until we sleep or give it back. Root only. */
+void keep_the_cpu(bool keep);
+
+/* Until the call has returned; @why is what should wake it, for the report. */
+void wait_done(struct caller *caller, const char *why);
+
+/* wait_done() and fail the test unless it returned @ret. */
+void wait_returned(struct caller *caller, long ret, const char *why);
+
+/* Until the process is gone, after a SIGKILL; else the test fails. */
+void kill_and_reap(struct caller *caller);
+
+#endif

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Loading and unloading: the node, the parameters, and what is left behind. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "device.h"
+#include "harness.h"
+#include "module.h"
+
+TEST(module_loads_and_unloads,
+     .says = "the module loads and unloads", .page = "lab1.md#loading", .stages = ALL_STAGES)
+{
+	/* The runner loads it before and unloads it after every test. */
+}
+
+TEST(node_appears_and_goes,
+     .says = "the node appears with the module and goes with it", .page = "lab1.md#node",
+     .stages = ALL_STAGES, .loads_itself = true, .as_root = true)
+{
+	struct stat st;
+
+	expect_errno(stat(KMSGPIPE_NODE, &st), ENOENT);
+	expect_value(module_load(NULL), 0);
+	expect_value(stat(KMSGPIPE_NODE, &st), 0);
+	expect(S_ISCHR(st.st_mode), "stat(\"" KMSGPIPE_NODE "\")", "a character device",
+	       "mode 0%o", st.st_mode);
+	expect_value(module_unload(), 0);
+	expect_errno(stat(KMSGPIPE_NODE, &st), ENOENT);
+}
+
+TEST(ordinary_user_can_read_and_write,
+     .says = "an ordinary user may open the node to read and write", .page = "lab1.md#node",
+     .stages = ALL_STAGES)
+{
+	struct stat st;
+
+	expect_value(stat(KMSGPIPE_NODE, &st), 0);
+	expect((st.st_mode & 0777) == 0666, "stat(\"" KMSGPIPE_NODE "\")", "mode 0666", "mode 0%o",
+	       st.st_mode & 0777);
+	close(device_open(O_RDONLY));
+	close(device_open(O_WRONLY));
+	close(device_open(O_RDWR));
+}
+
+TEST(second_load_is_refused,
+     .says = "a second insmod is refused, and the device works on", .page = "lab1.md#loading",
+     .stages = ALL_STAGES, .as_root = true)
+{
+	int fd = device_open(O_RDWR);
+
+	expect_errno(module_load(NULL), EEXIST);
+	device_send_text(fd, "still here");
+	close(fd);
+	fd = device_open(O_RDWR);
+	device_expect_text(fd, "still here");
+}
+
+TEST(unload_is_refused_while_open,
+     .says = "rmmod is refused while a file is open", .page = "lab1.md#unloading",
+     .stages = ALL_STAGES, .as_root = true)
+{
+	int fd = device_open(O_RDWR), ret = module_unload();
+
+	/* rmmod asks with O_NONBLOCK: the kernel then says EWOULDBLOCK for "in use". */
+	expect(ret == -1 && (errno == EBUSY || errno == EWOULDBLOCK), "rmmod while a file is open",
+	       "refused: the module is in use", "%s", result(ret));
+	device_send_text(fd, "still here");
+}
+
+TEST(failed_load_leaves_nothing_behind,
+     .says = "a load that fails can be tried again", .page = "lab2.md#parameters",
+     .stages = FROM_STAGE(2), .loads_itself = true, .as_root = true)
+{
+	struct stat st;
+
+	for (int i = 0; i < 3; i++) {
+		expect_errno(module_load("max_msgs=0"), EINVAL);
+		expect_errno(stat(KMSGPIPE_NODE, &st), ENOENT);
+		expect_value(module_load("max_msgs=1"), 0);
+		expect_value(module_unload(), 0);
+	}
+}
+
+TEST(parameters_out_of_range_are_refused,
+     .says = "a parameter out of range is refused with EINVAL; the log names its range",
+     .page = "lab2.md#parameters", .stages = FROM_STAGE(2), .loads_itself = true, .as_root = true)
+{
+	static const struct {
+		const char *params, *name, *max;
+	} table[] = {
+		{ "max_msgs=0", "max_msgs", "65536" },
+		{ "max_msgs=65537", "max_msgs", "65536" },
+		{ "max_msgs=4294967295", "max_msgs", "65536" },
+		{ "msg_size=0", "msg_size", "4096" },
+		{ "msg_size=4097", "msg_size", "4096" },
+		{ "msg_size=2147483648", "msg_size", "4096" },
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		char did[64];
+		int before = log_lines_with(table[i].name), ret = module_load(table[i].params);
+
+		snprintf(did, sizeof(did), "insmod %s", table[i].params);
+		expect(ret == -1 && errno == EINVAL, did, "-1 (EINVAL)", "%s", result(ret));
+		expect(log_lines_with(table[i].name) > before, did,
+		       "a line in the kernel log that names the parameter", "none has %s",
+		       table[i].name);
+		expect(log_lines_with(table[i].max) > 0, did,
+		       "a line in the kernel log that names the range", "none has %s", table[i].max);
+	}
+}
+
+static void check_limits(const char *params, int msgs, size_t size)
+{
+	static const char data[KMSGPIPE_MSG_SIZE_MAX + 1];
+	char did[96];
+	ssize_t n;
+	int fd, i;
+
+	expect_value(module_load(params), 0);
+	fd = device_open(O_RDWR | O_NONBLOCK);
+	snprintf(did, sizeof(did), "insmod %s, write() of %zu bytes", params, size + 1);
+	n = write(fd, data, size + 1);
+	expect(n == -1 && errno == EMSGSIZE, did, "-1 (EMSGSIZE)", "%s", result(n));
+	for (i = 0; i < msgs; i++)
+		device_send(fd, data, i ? 1 : size);
+	snprintf(did, sizeof(did), "insmod %s, %d messages, one more write()", params, msgs);
+	n = write(fd, data, 1);
+	expect(n == -1 && errno == (stage_number == 2 ? ENOSPC : EAGAIN), did,
+	       stage_number == 2 ? "-1 (ENOSPC)" : "-1 (EAGAIN)", "%s", result(n));
+	close(fd);
+	expect_value(module_unload(), 0);
+}
+
+TEST(parameters_at_their_limits_hold,
+     .says = "max_msgs and msg_size hold at 1 and at their maximum", .page = "lab2.md#parameters",
+     .stages = FROM_STAGE(2), .loads_itself = true, .as_root = true, .seconds = 20)
+{
+	check_limits("max_msgs=1", 1, KMSGPIPE_MSG_SIZE);
+	check_limits("max_msgs=2 msg_size=1", 2, 1);
+	check_limits("max_msgs=2 msg_size=4096", 2, KMSGPIPE_MSG_SIZE_MAX);
+	check_limits("max_msgs=65536 msg_size=16", KMSGPIPE_MAX_MSGS_MAX, 16);
+	check_limits("", KMSGPIPE_MAX_MSGS, KMSGPIPE_MSG_SIZE);
+}
+
+TEST(loads_and_unloads_100_times,
+     .says = "100 times: load, use, unload with messages queued", .page = "lab2.md#memory",
+     .stages = ALL_STAGES, .loads_itself = true, .as_root = true, .seconds = 20)
+{
+	long before = 0, after;
+
+	for (int i = 0; i < 100; i++) {
+		int fd;
+
+		/* The first round fills the kernel's own caches. */
+		if (i == 1)
+			before = slab_objects();
+		expect_value(module_load(NULL), 0);
+		fd = device_open(O_RDWR);
+		device_send_numbers(fd, 0, stage_number == 1 ? 1 : 20);
+		close(fd);
+		expect_value(module_unload(), 0);
+	}
+	after = slab_objects();
+	expect(after - before < SLAB_NOISE, "99 times: insmod, 20 messages written, rmmod",
+	       "every byte is freed again", "%ld more objects in the kernel's slab caches than before",
+	       after - before);
+}
