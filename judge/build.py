@@ -25,6 +25,8 @@ NOISE = re.compile(
     r"|  The kernel was built by:|  You are using:)"
 )
 BUILD_SECONDS = 120
+OF_OUR_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL",
+               "KDIR", "KIMAGE", "KERNEL", "V", "W", "C", "M", "O")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ def _place(kernel: Kernel, tree: Path) -> Path:
     return cache.root() / "build" / cache.digest(str(kernel.kdir), kernel.release, str(tree))
 
 
-def _sync(stage: Stage, tree: Path, place: Path) -> list[Path]:
+def copy_sources(stage: Stage, tree: Path, place: Path) -> list[Path]:
+    """Copies what a stage is compiled from; the same places, below another folder."""
     names = [f"{stage.folder}/Makefile", stage.source]
     names += [str(path.relative_to(TREE)) for path in sorted((TREE / "include").glob("*.h"))]
     copies = []
@@ -66,24 +69,26 @@ def _sync(stage: Stage, tree: Path, place: Path) -> list[Path]:
     return copies
 
 
-def run_kbuild(stage: Stage, kernel: Kernel, tree: Path, place: Path, *extra: str):
-    """One call of kbuild on the copies; its output names the originals."""
-    command = ["make", "-s", "-j2", "-C", str(kernel.kdir), f"M={place / stage.folder}"]
+def kbuild(stage: Stage, kernel: Kernel, place: Path, *extra: str) -> subprocess.CompletedProcess:
+    """One call of kbuild on the copies in place, output and errors in one."""
+    command = ["make", "-j2", "-C", str(kernel.kdir), f"M={place / stage.folder}"]
     # A make that calls us must not lend its options and job slots to kbuild.
-    env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
-    for name in ("KDIR", "KIMAGE", "KERNEL", "V", "W", "C", "M", "O"):
-        env.pop(name, None)
+    env = {k: v for k, v in os.environ.items() if k not in OF_OUR_MAKE}
     try:
-        done = subprocess.run(
-            [*command, *extra, "modules"], env={**env, "LC_ALL": "C"}, text=True,
+        return subprocess.run(
+            [*command, *extra, "modules"], env={**env, "LC_ALL": "C"},
+            text=True, errors="replace",
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             timeout=BUILD_SECONDS,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise BuildFailed(f"the compiler did not end within {BUILD_SECONDS} s") from None
-    lines = [line for line in done.stdout.splitlines() if not NOISE.match(line)]
-    text = "\n".join(lines).replace(f"{place}/", "" if tree == TREE else f"{tree}/")
-    return done.returncode, text.strip()
+
+
+def messages(output: str, place: Path, tree: Path) -> str:
+    """What the compiler says about the code; it names the originals, not the copies."""
+    lines = [line for line in output.splitlines() if not NOISE.match(line)]
+    return "\n".join(lines).replace(f"{place}/", "" if tree == TREE else f"{tree}/").strip()
 
 
 def build(stage: Stage, kernel: Kernel, tree: Path = TREE) -> Built:
@@ -94,13 +99,14 @@ def build(stage: Stage, kernel: Kernel, tree: Path = TREE) -> Built:
     stamp = module.with_suffix(".stamp")
     place.mkdir(parents=True, exist_ok=True)
     with cache.lock(f"build-{place.name}-{stage.name}"):
-        sources = _sync(stage, tree, place)
+        sources = copy_sources(stage, tree, place)
         digest = cache.digest(*sources, kernel.release, str(kernel.kdir))
         if stamp.exists() and stamp.read_text() == digest and stripped.exists():
             return Built(module, stripped, "")
         stamp.unlink(missing_ok=True)
-        code, text = run_kbuild(stage, kernel, tree, place)
-        if code or not module.exists():
+        done = kbuild(stage, kernel, place, "-s")
+        text = messages(done.stdout, place, tree)
+        if done.returncode or not module.exists():
             raise BuildFailed(text or "kbuild failed without a message; V=1 shows its commands")
         subprocess.run(["strip", "--strip-debug", "-o", stripped, module], check=True)
         stamp.write_text(digest)

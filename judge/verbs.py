@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Sequence
 
 from . import accel, arch, image, kernel, report, tools
@@ -13,7 +16,7 @@ from .build import Built, BuildFailed, build as build_module, clean as clean_bui
 from .errors import UsageError
 from .kernel import Kernel
 from .snapshot import Resuming
-from .stages import Stage
+from .stages import TREE, Stage
 from .tests import TestInfo
 from .trial import Trial, Verdict
 from .vm import Machine
@@ -117,7 +120,28 @@ def test(stages: Sequence[Stage], chosen: bool) -> int:
 
 
 def check(stages: Sequence[Stage], chosen: bool) -> int:
-    raise UsageError("not yet")
+    from . import check as review
+
+    tools.require("check")
+    for_kernel = kernel.find(os.environ.get("KERNEL") or None)
+    parts = [(stage.name, "checkpatch --strict, W=1, sparse",
+              partial(review.stage, stage, for_kernel)) for stage in stages]  # fmt: skip
+    parts.append(("include", "checkpatch --strict", review.headers))
+    if not chosen:
+        parts.append(("userland", "checkpatch, gcc -Wall -Wextra", review.userland))
+    seen: set[review.Finding] = set()
+    # Each of these tools runs on one core: two at a time, shown in their order.
+    with ThreadPoolExecutor(2) as pool:
+        for (name, by, _), found in zip(parts, pool.map(lambda part: part[2](), parts)):
+            # A header's finding comes with each stage that includes it: once is enough.
+            for finding in (row for row in found.findings if row not in seen):
+                print(finding)
+            seen.update(found.findings)
+            count = len(found.findings)
+            print(f"{name}: {f'findings: {count}' if count else 'clean'} ({by})")
+            if VERBOSE and found.ignored:
+                print(f"{name}: ignored {found.ignored} about the kernel's own files")
+    return 1 if seen else 0
 
 
 def demo(stages: Sequence[Stage], chosen: bool) -> int:
@@ -143,7 +167,10 @@ def docs_update() -> int:
 
 
 def unit() -> int:
-    raise UsageError("not yet")
+    # A process of its own: tests may change the environment, and exit.
+    command = [sys.executable, "-S", "-m", "unittest", "discover", "-s", "judge/unit", "-t", "."]
+    command += ["-v"] if VERBOSE else []
+    return 1 if subprocess.run(command, cwd=TREE).returncode else 0
 
 
 def clean() -> int:
