@@ -9,8 +9,13 @@
  *   put HOW PATH MODE SIZE CRC
  *                            create PATH, or append to it, from the shared memory
  *   run UID PROGRAM ARG...   start a program, its output goes to this port
- *   session UID ROWS COLS    start bash on the second port
- *   asleep NAME              wait until process NAME sleeps in /dev/kmsgpipe*
+ *   session UID ROWS COLS [TERM]
+ *                            start bash on the second port, with an empty kernel log
+ *                            to show; with TERM it edits lines
+ *   resize ROWS COLS         the size of that bash's terminal
+ *   asleep [NAME]            wait until process NAME sleeps in /dev/kmsgpipe*; without
+ *                            NAME: what runs in the foreground of that bash
+ *   settle                   wait until nothing runs in that bash and its jobs
  *   off                      power off
  *
  * Every answer of PID 1 itself starts with '@', so that it cannot be mixed up with
@@ -35,6 +40,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/klog.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
@@ -93,13 +99,69 @@ static void mount_all(void)
 	chmod("/dev/shm", 01777);
 }
 
-static int open_tty(const char *name)
+/* True if a link of /sys/class/tty leads to ".../0000:00:03.0[:...]/tty/NAME". */
+static bool leads_to_pci(char *target)
 {
-	char path[64];
-	int fd;
+	char *end = strstr(target, "/tty/"), *device;
+	unsigned int bus[4];
 
-	snprintf(path, sizeof(path), "/dev/%s", name);
-	fd = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (!end)
+		return false;
+	*end = '\0';
+	device = strrchr(target, '/');
+	return device &&
+	       sscanf(device, "/%x:%x:%x.%x", &bus[0], &bus[1], &bus[2], &bus[3]) == 4;
+}
+
+/*
+ * The name of the n-th serial port on the PCI bus. Which number a kernel gives to
+ * it depends on how many it keeps for the ports of an old PC
+ * (CONFIG_SERIAL_8250_RUNTIME_UARTS).
+ */
+static bool find_pci_tty(int n, char *name, size_t size)
+{
+	struct dirent **ttys;
+	bool found = false;
+	int count = scandir("/sys/class/tty", &ttys, NULL, versionsort);
+
+	for (int i = 0; i < count; i++) {
+		char path[PATH_MAX], target[PATH_MAX];
+		ssize_t len;
+
+		snprintf(path, sizeof(path), "/sys/class/tty/%s", ttys[i]->d_name);
+		len = readlink(path, target, sizeof(target) - 1);
+		target[len > 0 ? len : 0] = '\0';
+		if (!found && leads_to_pci(target) && n-- == 0) {
+			snprintf(name, size, "%s", ttys[i]->d_name);
+			found = true;
+		}
+		free(ttys[i]);
+	}
+	if (count >= 0)
+		free(ttys);
+	return found;
+}
+
+/* The node of a tty by its name, or by its place on the PCI bus: pci0 is the first there. */
+static bool tty_path(const char *name, char *path, size_t size)
+{
+	char found[NAME_MAX + 1];
+
+	if (!strncmp(name, "pci", 3)) {
+		if (!find_pci_tty(atoi(name + 3), found, sizeof(found))) {
+			fprintf(stderr, "init: no serial port %s\n", name);
+			return false;
+		}
+		name = found;
+	}
+	snprintf(path, size, "/dev/%s", name);
+	return true;
+}
+
+static int open_tty(const char *path, int flags)
+{
+	int fd = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC | flags);
+
 	if (fd < 0)
 		fprintf(stderr, "init: %s: %s\n", path, strerror(errno));
 	return fd;
@@ -265,39 +327,101 @@ static void do_run(char **args)
 	_exit(127);
 }
 
+static int open_shell_port(int flags)
+{
+	static char path[PATH_MAX];
+	const char *name = getenv("SHELL_PORT");
+
+	/* Looking for it takes longer than all the rest of a `settle`. */
+	if (!path[0] && !tty_path(name ? name : "pci0", path, sizeof(path)))
+		return -1;
+	return open_tty(path, flags);
+}
+
+/* What the session's user needs and PID 1 alone can give. */
+static void prepare_session(uid_t uid)
+{
+	static const char *const restrict_path = "/proc/sys/kernel/dmesg_restrict";
+	int fd = open(restrict_path, O_WRONLY | O_CLOEXEC);
+
+	/* The lab plan's dmesg has no sudo; a kernel without the file lets everybody read. */
+	if (fd >= 0) {
+		if (write(fd, "0", 1) != 1)
+			fprintf(stderr, "init: %s: %s\n", restrict_path, strerror(errno));
+		close(fd);
+	}
+	klogctl(5 /* SYSLOG_ACTION_CLEAR */, NULL, 0);
+	if (chown("/home/student", uid, uid))
+		fprintf(stderr, "init: /home/student: %s\n", strerror(errno));
+}
+
+static void set_size(int fd, char **rows_and_cols)
+{
+	struct winsize size = {
+		.ws_row = strtoul(rows_and_cols[0], NULL, 10),
+		.ws_col = strtoul(rows_and_cols[1], NULL, 10),
+	};
+
+	ioctl(fd, TIOCSWINSZ, &size);
+}
+
 static void do_session(char **args)
 {
-	static const char *const argv[] = {
+	static const char *const plain[] = {
 		"bash", "--noediting", "--rcfile", "/etc/bashrc", "-i", NULL
 	};
-	struct winsize size = {
-		.ws_row = strtoul(args[1], NULL, 10),
-		.ws_col = strtoul(args[2], NULL, 10),
-	};
-	const char *name = getenv("SHELL_PORT");
+	static const char *const editing[] = { "bash", "--rcfile", "/etc/bashrc", "-i", NULL };
+	uid_t uid = strtoul(args[0], NULL, 10);
 	struct termios tio;
 	int fd;
 
-	session = fork();
-	if (session)
+	if (session) {
+		reply("@error there is a session already");
 		return;
+	}
+	/* Here, so that the host hears of a port that is missing. */
+	fd = open_shell_port(0);
+	if (fd < 0) {
+		reply("@error the shell's serial port is not there");
+		return;
+	}
+	prepare_session(uid);
+	session = fork();
+	if (session) {
+		close(fd);
+		reply("@ok");
+		return;
+	}
 	reset_child();
-	fd = open_tty(name ? name : "ttyS2");
-	if (fd < 0)
-		_exit(126);
 	ioctl(fd, TIOCSCTTY, 1);
-	ioctl(fd, TIOCSWINSZ, &size);
+	set_size(fd, args + 1);
 	tcgetattr(fd, &tio);
 	tio.c_cflag |= CLOCAL;
+	cfsetspeed(&tio, B115200);
 	tcsetattr(fd, TCSANOW, &tio);
 	fchmod(fd, 0666);
 	for (int i = 0; i < 3; i++)
 		dup2(fd, i);
-	become(strtoul(args[0], NULL, 10));
+	if (args[3])
+		setenv("TERM", args[3], 1);
+	become(uid);
 	if (chdir("/home/student"))
 		_exit(126);
-	execv("/bin/bash", (char *const *)argv);
+	execv("/bin/bash", (char *const *)(args[3] ? editing : plain));
 	_exit(127);
+}
+
+static void do_resize(char **args)
+{
+	int fd = open_shell_port(O_NONBLOCK);
+
+	if (fd < 0) {
+		reply("@error the shell's serial port is not there");
+		return;
+	}
+	set_size(fd, args);
+	close(fd);
+	reply("@ok");
 }
 
 /* Reads a short file of /proc into buf; an empty string when there is none. */
@@ -334,37 +458,128 @@ static bool sleeps_in_device(const char *pid)
 	return !strncmp(target, "/dev/kmsgpipe", strlen("/dev/kmsgpipe"));
 }
 
-static bool someone_sleeps(const char *name)
+/* What /proc/PID/stat says of a process's place among the others. */
+struct place {
+	char state;
+	int group, session, foreground;
+};
+
+static bool read_place(const char *pid, struct place *place)
+{
+	char text[512];
+	const char *rest;
+
+	read_proc(pid, "stat", text, sizeof(text));
+	/* The name before it may contain anything, ')' included. */
+	rest = strrchr(text, ')');
+	return rest && sscanf(rest + 1, " %c %*d %d %d %*d %d", &place->state, &place->group,
+			      &place->session, &place->foreground) == 4;
+}
+
+/* Calls check for every process; true if it said so of one. */
+static bool any_process(bool (*check)(const char *pid, const void *data), const void *data)
 {
 	DIR *proc = opendir("/proc");
 	struct dirent *entry;
 	bool found = false;
-	char comm[64];
 
 	while (proc && !found && (entry = readdir(proc))) {
-		if (entry->d_name[0] < '1' || entry->d_name[0] > '9')
-			continue;
-		read_proc(entry->d_name, "comm", comm, sizeof(comm));
-		comm[strcspn(comm, "\n")] = '\0';
-		found = !strcmp(comm, name) && sleeps_in_device(entry->d_name);
+		if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
+			found = check(entry->d_name, data);
 	}
 	if (proc)
 		closedir(proc);
 	return found;
 }
 
-static void do_asleep(char **args)
+static bool sleeps_under_name(const char *pid, const void *name)
+{
+	char comm[64];
+
+	read_proc(pid, "comm", comm, sizeof(comm));
+	comm[strcspn(comm, "\n")] = '\0';
+	return !strcmp(comm, name) && sleeps_in_device(pid);
+}
+
+static bool sleeps_in_foreground(const char *pid, const void *unused)
+{
+	struct place place;
+
+	(void)unused;
+	return read_place(pid, &place) && place.session == session &&
+	       place.group == place.foreground && sleeps_in_device(pid);
+}
+
+static bool runs_in_session(const char *pid, const void *unused)
+{
+	struct place place;
+
+	(void)unused;
+	return read_place(pid, &place) && place.session == session && !strchr("STtZX", place.state);
+}
+
+/* True if nothing but ourselves is runnable. One look, where a walk over /proc is many. */
+static bool nothing_runs(void)
+{
+	unsigned int runnable;
+	char text[128];
+
+	read_proc("", "loadavg", text, sizeof(text));
+	return sscanf(text, "%*s %*s %*s %u/", &runnable) == 1 && runnable <= 1;
+}
+
+/* What was printed has left for the host. */
+static bool output_is_out(void)
+{
+	int fd = open_shell_port(O_NONBLOCK), left = 0;
+
+	if (fd < 0)
+		return true;
+	ioctl(fd, TIOCOUTQ, &left);
+	close(fd);
+	return !left;
+}
+
+static void pause_briefly(void)
 {
 	const struct timespec pause = { .tv_nsec = 5000000 };
 
+	nanosleep(&pause, NULL);
+}
+
+static void do_asleep(char **args)
+{
+	bool (*check)(const char *pid, const void *name) =
+		args[0] ? sleeps_under_name : sleeps_in_foreground;
+
 	for (int i = 0; i < ASLEEP_TRIES; i++) {
-		if (someone_sleeps(args[0])) {
+		if (any_process(check, args[0]) && output_is_out()) {
 			reply("@ok");
 			return;
 		}
-		nanosleep(&pause, NULL);
+		pause_briefly();
 	}
-	reply("@error no %s sleeps in the device", args[0]);
+	reply("@error no %s sleeps in the device", args[0] ? args[0] : "command");
+}
+
+/* A task that was just woken up is not runnable yet, but its state tells. */
+static bool settled(void)
+{
+	return !any_process(runs_in_session, NULL) && output_is_out();
+}
+
+static void do_settle(char **args)
+{
+	(void)args;
+	/* The last tries do without nothing_runs(): a kernel thread may be busy for ever. */
+	for (int i = 0; i < ASLEEP_TRIES; i++) {
+		if ((nothing_runs() || i > ASLEEP_TRIES / 10) && settled()) {
+			reply("@ok");
+			return;
+		}
+		pause_briefly();
+	}
+	reply("@error a job runs without an end");
 }
 
 static void do_hello(char **args)
@@ -395,8 +610,9 @@ static const struct {
 	int min_args;
 	void (*act)(char **args);
 } commands[] = {
-	{ "hello", 2, do_hello },     { "put", 5, do_put },	  { "run", 2, do_run },
-	{ "session", 3, do_session }, { "asleep", 1, do_asleep }, { "off", 0, do_off },
+	{ "hello", 2, do_hello },   { "put", 5, do_put },	{ "run", 2, do_run },
+	{ "session", 3, do_session }, { "resize", 2, do_resize }, { "asleep", 0, do_asleep },
+	{ "settle", 0, do_settle }, { "off", 0, do_off },
 };
 
 static void obey(char *line)
@@ -460,12 +676,14 @@ static void reap(void)
 int main(void)
 {
 	const char *name = getenv("JUDGE_PORT");
+	char path[PATH_MAX];
 	struct pollfd fds[2];
 	sigset_t child;
 
 	mount_all();
 	setenv("PATH", "/usr/local/bin:/bin:/sbin", 1);
-	port = open_tty(name ? name : "ttyS1");
+	if (tty_path(name ? name : "ttyS1", path, sizeof(path)))
+		port = open_tty(path, 0);
 	if (port < 0)
 		reboot(RB_POWER_OFF);
 	make_raw(port);

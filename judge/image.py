@@ -22,6 +22,7 @@ CFLAGS = ["-O2", "-std=gnu11", "-Wall", "-Wextra", "-static", f"-I{TREE}/include
 PROGRAMS = {
     "init": (["guest/init.c"], 0o755),
     "bin/sudo": (["guest/sudo.c"], 0o4755),
+    "bin/nonblock": (["guest/nonblock.c"], 0o755),
     "bin/kmsgpipe-test": (["userland/tests/*.c", "userland/tests/*.h"], 0o755),
 }
 
@@ -79,6 +80,13 @@ def initrd(arch: Arch) -> Path:
         for name, path in shells.items():
             shutil.copy(path, root / "bin" / name)
             os.chmod(root / "bin" / name, 0o755)
+        # busybox is every command whose name it is called by.
+        applets = subprocess.run(
+            [shells["busybox"], "--list"], capture_output=True, text=True, check=True
+        ).stdout.split()
+        for name in applets:
+            if not (root / "bin" / name).exists():
+                (root / "bin" / name).symlink_to("busybox")
         shutil.copy(bashrc, root / "etc/bashrc")
         names = "\n".join(sorted(str(path.relative_to(root)) for path in root.rglob("*")))
         with open(folder / "initrd", "wb") as packed:
