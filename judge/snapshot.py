@@ -139,6 +139,12 @@ class Resuming:
             raise CannotTest(f"the VM does not resume: {trouble}")
         return self.vm
 
+    def __enter__(self) -> "Resuming":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         self._checker.join()
         self.vm.kill()

@@ -145,7 +145,17 @@ def check(stages: Sequence[Stage], chosen: bool) -> int:
 
 
 def demo(stages: Sequence[Stage], chosen: bool) -> int:
-    raise UsageError("not yet")
+    from . import demo as player
+
+    for_kernel = _kernel()
+    machine, how = _machine(for_kernel)
+    failed = 0
+    for stage in stages:
+        player.introduce(stage, for_kernel, how)
+        with Resuming(machine) as resuming:
+            built = _try_build(stage, for_kernel)
+            failed += not (built and player.run(stage, built, resuming))
+    return 1 if failed else 0
 
 
 def shell(stages: Sequence[Stage], chosen: bool) -> int:
