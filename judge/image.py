@@ -29,7 +29,11 @@ PROGRAMS = {
 # From Debian, unpacked into the cache.
 SHELLS = ("busybox", "bash")
 
-FOLDERS = ("bin", "sbin", "dev", "proc", "sys", "tmp", "etc", "root", "home/student")
+FOLDERS = (
+    "bin", "sbin", "dev", "proc", "sys", "tmp", "etc", "root", "home/student",
+    # `make lab3 shell` puts the description of the user's terminal there.
+    *(f"etc/terminfo/{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"),
+)  # fmt: skip
 
 FILES = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/bash\n"

@@ -159,7 +159,15 @@ def demo(stages: Sequence[Stage], chosen: bool) -> int:
 
 
 def shell(stages: Sequence[Stage], chosen: bool) -> int:
-    raise UsageError("not yet")
+    from . import shell as terminal
+
+    if len(stages) != 1:
+        raise UsageError(f"a shell is of one stage: make {stages[-1].name} shell")
+    for_kernel = _kernel()
+    machine, _ = _machine(for_kernel)
+    with Resuming(machine) as resuming:
+        built = _try_build(stages[0], for_kernel)
+        return terminal.run(stages[0], built, resuming.ready()) if built else 1
 
 
 def doctor() -> int:

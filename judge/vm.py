@@ -178,6 +178,10 @@ class Vm:
                 self._selector.unregister(key.fileobj)
                 self._open -= 1
 
+    def fileno(self) -> int:
+        """Readable when pump() has something to read: for who listens elsewhere too."""
+        return self._selector.fileno()
+
     def wait(self, ready: Callable[[], bool], seconds: float, what: str) -> None:
         """Pumps until ready() is true; VmGone after so many seconds without."""
         deadline = time.monotonic() + seconds
