@@ -176,12 +176,20 @@ def doctor() -> int:
     return doctor_module.report(sys.stdout)
 
 
+def _docs(update: bool) -> int:
+    from . import docs
+
+    for_kernel = _kernel()
+    machine, _ = _machine(for_kernel)
+    return docs.run(for_kernel, machine, update)
+
+
 def docs_check() -> int:
-    raise UsageError("not yet")
+    return _docs(update=False)
 
 
 def docs_update() -> int:
-    raise UsageError("not yet")
+    return _docs(update=True)
 
 
 def unit() -> int:
