@@ -36,9 +36,9 @@ def _remembered(image: Path | None = None) -> tuple[str, str] | None:
 
 def _obvious() -> tuple[str, str] | None:
     if not KVM.exists():
-        return "tcg", "emulated, this machine has no /dev/kvm"
+        return "tcg", "emulated: no /dev/kvm here"
     if not os.access(KVM, os.R_OK | os.W_OK):
-        return "tcg", "emulated, /dev/kvm is not yours to use; ask to be in the group kvm"
+        return "tcg", "emulated: you may not use /dev/kvm"
     return None
 
 
@@ -57,7 +57,7 @@ def choose(machine: Machine) -> tuple[str, str]:
         boot(replace(machine, accel="kvm"), TRIAL_SECONDS).kill()
         answer = "kvm", "KVM"
     except VmGone:
-        answer = "tcg", f"emulated, no guest booted with /dev/kvm within {TRIAL_SECONDS} s"
+        answer = "tcg", "emulated: KVM boots no guest here"
     note = {"boot_id": _boot_id(), "image": str(machine.image), "accel": answer[0], "why": answer[1]}
     cache.write_atomic(cache.root() / "accel.json", json.dumps(note))
     return answer

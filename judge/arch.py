@@ -32,6 +32,7 @@ class Arch:
     elf_machine: int                  # e_machine in an ELF header
     decompress: bool                  # boot the ELF vmlinux, not the bzImage?
     elf_boot_option: str              # kernel option that makes that possible
+    tcg_options: Tuple[str, ...]      # kernel command line when emulating
     options: Tuple[Tuple[str, str], ...]  # kernel options its board needs: why
 
 
@@ -59,6 +60,9 @@ ARCHS = (
         # Emulated, the kernel's own decompressor takes longer than its boot.
         decompress=True,
         elf_boot_option="CONFIG_PVH",
+        # The alternatives to the TSC are devices, and each reading leaves the
+        # translated code.
+        tcg_options=("tsc=reliable", "clocksource=tsc"),
         options=(
             ("CONFIG_SERIAL_8250", "the serial ports"),
             ("CONFIG_SERIAL_8250_CONSOLE", "the console"),

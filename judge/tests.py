@@ -9,13 +9,14 @@ from dataclasses import dataclass
 class TestInfo:
     name: str
     stages: int
+    seconds: int
     page: str
     says: str
 
     @classmethod
     def parse(cls, line: str) -> "TestInfo":
-        name, stages, page, says = line.split("\t")
-        return cls(name, int(stages, 16), page, says)
+        name, stages, seconds, page, says = line.split("\t")
+        return cls(name, int(stages, 16), int(seconds), page, says)
 
     def judges(self, stage_number: int) -> bool:
         return bool(self.stages >> stage_number & 1)

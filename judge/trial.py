@@ -9,8 +9,12 @@ the VM is not trusted again: the rest is run in a fresh one.
 from __future__ import annotations
 
 import re
+import threading
 import time
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
+from typing import Sequence
 
 from . import klog
 from .build import Built
@@ -23,16 +27,18 @@ from .vm import LOG_LIMIT, Machine, Vm, VmGone
 IDLE_SECONDS = 20
 # Beyond what the guest itself allows a test, before the host ends the VM.
 GRACE_SECONDS = 2
+# What the guest says about time is believed up to here only.
+MOST_TEST_SECONDS = 300
 # A driver that ruins so many VMs is not worth the wait for the rest.
 MOST_VMS = 6
 GUEST_MODULE = "/tmp/{module}.ko"
 GUEST_TESTS = "/tmp/tests"
 LOADS = "module_loads_and_unloads"
 
-BEGIN = re.compile(r"^# begin (\S+) ([\d.]+)$")
+BEGIN = re.compile(r"^# begin (\S+) (\d+(?:\.\d+)?)$")
 DETAIL = re.compile(r"^# (verdict|did|wanted|saw|note|ms): (.*)$")
 RESULT = re.compile(r"^(ok|not ok) (\d+) (\S+)$")
-SCALE = re.compile(r"^# scale ([\d.]+)")
+SCALE = re.compile(r"^# scale (\d+(?:\.\d+)?) ")
 
 
 @dataclass
@@ -52,7 +58,11 @@ class Verdict:
 
 
 class Trial:
-    """The tests of one stage, against one module."""
+    """The tests of one stage, against one module.
+
+    The tests are dealt out to a few VMs that work side by side: most of a test is
+    waiting for one virtual CPU, and the host has more than one.
+    """
 
     def __init__(self, stage: Stage, built: Built, machine: Machine, tests: list[TestInfo]):
         self.stage = stage
@@ -63,28 +73,41 @@ class Trial:
         self.vms = 0
         self.scale = 1.0
         self.on_verdict = lambda verdict: None
+        self._lock = threading.Lock()
+        self._shown = 0
 
-    def run(self, first: Resuming | None = None) -> list[Verdict]:
-        """All tests; `first` is a VM that is on its way already."""
+    def run(self, first: Sequence[Resuming] = ()) -> list[Verdict]:
+        """All tests, in as many VMs at a time as are on their way already."""
+        hands = deal(list(self.tests.values()), max(1, len(first)))
+        with ThreadPoolExecutor(len(hands)) as pool:
+            lanes = [
+                pool.submit(self._lane, hand, resuming)
+                for hand, resuming in zip_longest(hands, first[: len(hands)])
+            ]
+        for resuming in first[len(hands) :]:
+            resuming.close()
+        for lane in lanes:
+            lane.result()
+        return [self.verdicts[name] for name in self.tests]
+
+    def _lane(self, names: list[str], resuming: Resuming | None) -> None:
+        """One VM after the other, until these tests have their verdicts."""
         while True:
-            left = [name for name in self.tests if name not in self.verdicts]
-            if not left:
-                break
+            left = [name for name in names if name not in self.verdicts]
             why = self._hopeless()
-            if why:
-                for name in left:
-                    self._record(Verdict(self.tests[name], False, "not-run", note=why))
+            if not left or why:
                 break
-            resuming = first or Resuming(self.machine)
-            first = None
+            resuming = resuming or Resuming(self.machine)
             self.vms += 1
             try:
                 _Round(self, resuming.ready(), left).run()
             finally:
                 resuming.close()
-        if first:
-            first.close()
-        return [self.verdicts[name] for name in self.tests]
+                resuming = None
+        if resuming:
+            resuming.close()
+        for name in left:
+            self.record(Verdict(self.tests[name], False, "not-run", note=why))
 
     def _hopeless(self) -> str:
         loads = self.verdicts.get(LOADS)
@@ -94,9 +117,30 @@ class Trial:
             return f"{self.vms} VMs were lost to this module"
         return ""
 
-    def _record(self, verdict: Verdict) -> None:
-        self.verdicts[verdict.test.name] = verdict
-        self.on_verdict(verdict)
+    def record(self, verdict: Verdict) -> None:
+        """Keeps a verdict, and shows those whose turn has come: in the order of the tests."""
+        with self._lock:
+            order = list(self.tests)
+            changed = order.index(verdict.test.name) < self._shown
+            self.verdicts[verdict.test.name] = verdict
+            if changed:  # it had passed, and then something came to light
+                self.on_verdict(verdict)
+            while self._shown < len(order) and order[self._shown] in self.verdicts:
+                self.on_verdict(self.verdicts[order[self._shown]])
+                self._shown += 1
+
+
+def deal(tests: list[TestInfo], hands: int) -> list[list[str]]:
+    """Tests into so many lists of about equal length in time, each in the given order."""
+    weight = [0] * hands
+    hand_of: dict[str, int] = {}
+    # The longest first, each to whom has least: the first test stays in the first hand.
+    for test in sorted(tests, key=lambda test: (test.name != LOADS, -test.seconds)):
+        lightest = weight.index(min(weight))
+        hand_of[test.name] = lightest
+        weight[lightest] += test.seconds
+    dealt = [[t.name for t in tests if hand_of[t.name] == hand] for hand in range(hands)]
+    return [hand for hand in dealt if hand]
 
 
 class _Round:
@@ -107,6 +151,9 @@ class _Round:
         self.vm = vm
         self.names = names
         self.current = ""
+        self.last = ""  # the test that has ended before
+        self.log_taken = 0  # lines of the log that have been given to a test
+        self.why = "the test program ended without a result"
         self.deadline = 0.0
         self.details: dict[str, str] = {}
         self.ended = False
@@ -126,18 +173,23 @@ class _Round:
                 self._wait_line()
         except VmGone as gone:
             self._vm_gone(str(gone))
+        if not self.current:
+            self._late(self._log_lines())
         missing = [name for name in self.names if name not in self.trial.verdicts]
         if missing and not self.trial.verdicts.keys() & set(self.names):
             # Not one result came of this VM; the next one would fare no better.
-            self._record(missing[0], "hung", saw="the test program ended without a result")
+            self._record(missing[0], "hung", saw=self.why)
 
     def _wait_line(self) -> None:
-        while not self.vm.has_line():
+        while True:
+            # Looked at before each line: lines without end are no sign of life.
             left = self.deadline - time.monotonic()
             if left <= 0:
                 raise VmGone("time is up")
             if self.vm.log_overflow and self.current:
                 raise VmGone("flood")
+            if self.vm.has_line():
+                break
             self.vm.pump(min(left, 0.25))
         self._take(self.vm.line(1))
 
@@ -147,7 +199,7 @@ class _Round:
         elif match := DETAIL.match(line):
             self.details.setdefault(match[1], match[2])
         elif match := RESULT.match(line):
-            self._result(match[1] == "ok", match[3])
+            self._result(match[1] == "ok", int(match[2]), match[3])
         elif match := SCALE.match(line):
             self.trial.scale = max(self.trial.scale, float(match[1]))
         elif line.startswith(("Bail out!", "@exit")):
@@ -157,62 +209,102 @@ class _Round:
 
     def _begin(self, name: str, seconds: float) -> None:
         if self.current or name not in self.names or name in self.trial.verdicts:
-            self._distrust(f"the test program announced {name} out of turn")
+            self._distrust(f"the test program announced {name} out of turn", name)
             return
         self.current = name
         self.details = {}
-        self.deadline = time.monotonic() + seconds + GRACE_SECONDS
+        self.deadline = time.monotonic() + min(seconds, MOST_TEST_SECONDS) + GRACE_SECONDS
 
-    def _result(self, passed: bool, name: str) -> None:
+    def _result(self, passed: bool, index: int, name: str) -> None:
         if name != self.current:
-            self._distrust(f"a result for {name} came out of turn")
-            return
-        self._finish(passed, self.details.get("verdict", "passed" if passed else "failed"))
+            self._distrust(f"a result for {name} came out of turn", name)
+        elif index != self.names.index(name) + 1:
+            self._distrust(f"the result for {name} has the number {index} of another test", name)
+        elif passed and "verdict" in self.details:
+            self._distrust(f"{name} passed, with the verdict {self.details['verdict']}", name)
+        else:
+            self._finish(passed, self.details.get("verdict", "passed" if passed else "failed"))
 
-    def _distrust(self, why: str) -> None:
-        if self.current and self.current not in self.trial.verdicts:
-            self._record(self.current, "forged", note=why)
+    def _distrust(self, why: str, name: str) -> None:
+        """Fails what a line out of turn casts doubt on: always something, and never too late."""
+        judged = {self.last} & {name} or {name} & self.trial.verdicts.keys() & set(self.names)
+        doubtful = {self.current, *judged} - {""}
+        if not doubtful:
+            left = [name for name in self.names if name not in self.trial.verdicts]
+            doubtful = {left[0] if left else self.last}
+        for one in sorted(doubtful):
+            self._record(one, "forged", note=why)
+        self.current, self.last = "", ""
         self.ended = True
 
-    def _finish(self, passed: bool, verdict: str, **more: str) -> None:
+    def _finish(self, passed: bool, verdict: str, came: bool = True, **more: str) -> None:
         """Ends the current test with what the runner said and what the kernel's log says."""
         name = self.current
-        lines = self._log_of(name)
-        reports = klog.reports(lines, self.trial.stage.module)
+        part = self._log_of(name, came)
+        self.current = ""
+        self.deadline = time.monotonic() + IDLE_SECONDS
+        if self._late(part.before):
+            return  # this one ran in a kernel that was broken already: again, in another VM
+        reports = klog.reports(part.inside, self.trial.stage.module)
         if reports and passed:
             passed, verdict = False, "kernel-report"
+        if passed and not part.whole:
+            passed, verdict = False, "log-lost"
+            self.ended = True
         detail = {key: self.details.get(key, "") for key in ("did", "wanted", "saw", "note")}
         detail.update(more)
         ms = self.details.get("ms", "0")
         self._record(
-            name, verdict, passed, ms=int(ms) if ms.isdigit() else 0,
-            reports=reports, log=lines, **detail,
+            name, verdict, passed, ms=int(ms) if ms.isdecimal() else 0,
+            reports=reports, log=part.inside, **detail,
         )  # fmt: skip
-        self.current = ""
-        self.deadline = time.monotonic() + IDLE_SECONDS
+        self.last = name
         if reports:
             self.ended = True
 
-    def _log_of(self, name: str) -> list[str]:
+    def _late(self, lines: list[str]) -> bool:
+        """A report in what the log has after a test's end fails that test, after the fact."""
+        reports = klog.reports(lines, self.trial.stage.module)
+        before = self.trial.verdicts.get(self.last)
+        if not reports or not before or before.reports:
+            return False
+        self.trial.record(
+            replace(
+                before, passed=False, reports=reports, log=lines,
+                verdict="kernel-report" if before.passed else before.verdict,
+                note="The kernel reported this after the test had ended.",
+            )
+        )  # fmt: skip
+        self.ended = True
+        return True
+
+    def _log_lines(self) -> list[str]:
+        """Whole lines that belong to no test yet; the last one may be on its way still."""
+        lines = bytes(self.vm.log).split(b"\n")[self.log_taken : -1]
+        return [klog.strip_stamp(line.decode(errors="replace")) for line in lines]
+
+    def _log_of(self, name: str, came: bool) -> klog.Part:
         """The log of a test. Its end mark travels on another line than its result."""
-        log = lambda: self.vm.log.decode(errors="replace")  # noqa: E731
         try:
-            self.vm.wait(lambda: klog.has_end(log(), name) or self.vm.log_overflow,
-                         GRACE_SECONDS, "end mark")  # fmt: skip
+            if came:
+                self.vm.wait(
+                    lambda: self.vm.log_overflow or klog.part_of(self._log_lines(), name).whole,
+                    GRACE_SECONDS, "end mark",
+                )  # fmt: skip
         except VmGone:
             pass
-        return klog.split_by_test(log()).get(name, [])
+        part = klog.part_of(self._log_lines(), name)
+        self.log_taken += part.taken
+        return part
 
     def _vm_gone(self, why: str) -> None:
         if not self.current:
             return
-        if why == "flood":
-            self._finish(False, "log-flood",
-                         saw=f"the module printed more than {LOG_LIMIT >> 20} MB to the kernel log")  # fmt: skip
-        elif why == "time is up":
-            self._finish(False, "hung", saw="the whole VM fell silent: no CPU answers any more")
-        else:
-            self._finish(False, "vm-ended", saw="the VM ended in the middle of the test")
+        verdict, saw = {
+            "flood": ("log-flood", f"the module printed more than {LOG_LIMIT >> 20} MB to the log"),
+            "time is up": ("hung", "the whole VM fell silent: no CPU answers any more"),
+        }.get(why, ("vm-ended", "the VM ended in the middle of the test"))
+        self._finish(False, verdict, came=False, saw=saw)
 
     def _record(self, name: str, verdict: str, passed: bool = False, **more: object) -> None:
-        self.trial._record(Verdict(self.trial.tests[name], passed, verdict, **more))
+        self.trial.record(Verdict(self.trial.tests[name], passed, verdict, **more))

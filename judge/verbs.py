@@ -6,10 +6,10 @@ import os
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from typing import Sequence
+from typing import Callable, Sequence
 
 from . import accel, arch, image, kernel, report, tools
 from .build import Built, BuildFailed, build as build_module, clean as clean_builds
@@ -22,6 +22,8 @@ from .trial import Trial, Verdict
 from .vm import Machine
 
 VERBOSE = os.environ.get("V") == "1"
+# VMs side by side. Each has two CPUs, but seldom uses both.
+LANES = min(4, os.cpu_count() or 1)
 
 
 def _kernel() -> Kernel:
@@ -37,17 +39,21 @@ def _machine(for_kernel: Kernel) -> tuple[Machine, str]:
     return replace(machine, accel=chosen), why
 
 
-def _try_build(stage: Stage, for_kernel: Kernel) -> Built | None:
-    """Compiles and shows what the compiler says; None if it does not compile."""
+def _shown(stage: Stage, get: Callable[[], Built]) -> Built | None:
+    """What get() built, and on the terminal what the compiler said; None if it failed."""
     try:
-        built = build_module(stage, for_kernel)
+        built = get()
     except BuildFailed as failed:
-        print(f"\n{stage.name}: {stage.source} does not compile:\n")
+        print(f"{stage.name}: {stage.source} does not compile:\n")
         print(failed)
         return None
     if built.messages:
         print(built.messages)
     return built
+
+
+def _try_build(stage: Stage, for_kernel: Kernel) -> Built | None:
+    return _shown(stage, lambda: build_module(stage, for_kernel))
 
 
 def build(stages: Sequence[Stage], chosen: bool) -> int:
@@ -82,20 +88,19 @@ def _show(verdict: Verdict, built: Built) -> None:
         print(f"        {verdict.test.name}, {verdict.ms} ms")
 
 
-def _test_stage(stage: Stage, for_kernel: Kernel, machine: Machine, how: str) -> tuple[int, int]:
+def _test_stage(stage: Stage, machine: Machine, building: Future[Built]) -> tuple[int, int]:
     """Judges one stage; returns how many tests passed and failed."""
     start = time.monotonic()
-    print(f"\n{stage.name}: {stage.title} - {stage.source}\n"
-          f"Linux {for_kernel.release} ({for_kernel.label}), {how}\n")  # fmt: skip
     tests = _tests_for(stage)
-    # The VM comes back to life while the compiler works.
-    resuming = Resuming(machine)
+    # The VMs come back to life while the compiler works.
+    resuming = [Resuming(machine) for _ in range(min(LANES, len(tests)))]
     built = None
     try:
-        built = _try_build(stage, for_kernel)
+        built = _shown(stage, building.result)
     finally:
         if not built:
-            resuming.close()
+            for vm in resuming:
+                vm.close()
     if not built:
         return 0, len(tests)
     trial = Trial(stage, built, machine, tests)
@@ -111,9 +116,14 @@ def test(stages: Sequence[Stage], chosen: bool) -> int:
     for_kernel = _kernel()
     machine, how = _machine(for_kernel)
     passed = failed = 0
-    for stage in stages:
-        good, bad = _test_stage(stage, for_kernel, machine, how)
-        passed, failed = passed + good, failed + bad
+    with ThreadPoolExecutor(1) as pool:
+        # One stage is compiled while the one before is judged.
+        builds = [pool.submit(build_module, stage, for_kernel) for stage in stages]
+        for stage, building in zip(stages, builds):
+            print(f"\n{stage.name}: {stage.title} - {stage.source}")
+            print(f"  {for_kernel.label}, {how}\n")
+            good, bad = _test_stage(stage, machine, building)
+            passed, failed = passed + good, failed + bad
     if len(stages) > 1:
         print(f"\nAll stages: {passed} behaviours hold, {failed} do not.")
     return 1 if failed else 0
