@@ -143,7 +143,12 @@ def _page(page: Path, results: list, update: bool, tally: _Tally) -> None:
     if changes:
         path = TREE / page
         # Read again: a minute has passed, and its writer may have gone on.
-        path.write_text(transcript.rewritten(path.read_text(), changes))
+        try:
+            path.write_text(transcript.rewritten(path.read_text(), changes))
+        except PageError as error:
+            print(error)
+            tally.good, tally.bad = tally.good - len(changes), tally.bad + len(changes)
+            return
         print(f"{page}: {len(changes)} of {len(results)} transcripts written anew")
         tally.written += len(changes)
 

@@ -75,6 +75,7 @@ class Comparing(unittest.TestCase):
     SAME = (
         ("[    1.234567] kmsgpipe_wait: open", "[  912.000001] kmsgpipe_wait: open"),
         ("[1] 97", "[1] 1234"),
+        ("Pid:\t97", "Pid:\t1234"),
         ("lab3: 40 of 40 behaviours hold (2.9 s)", "lab3: 40 of 40 behaviours hold (13.1 s)"),
         ("        name, 12 ms", "        name, 3 ms"),
         ("x: loaded, major 247", "x: loaded, major 9"),
