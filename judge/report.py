@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import textwrap
 
@@ -12,6 +13,13 @@ from .trial import Verdict
 
 WIDTH = 80
 LOG_LINES = 12
+# The first one counts: what follows is mostly what it has led to.
+MOST_REPORTS = 2
+# In a report: what says nothing without a disassembler, or to nobody here.
+REGISTERS = re.compile(
+    r"^(Code: |(RSP|RAX|RDX|RBP|R\d\d|FS|CS|CR2|DR\d|PKRU): |PGD |#PF: error_code"
+    r"|Hardware name: |Modules linked in: |\s*</?TASK>|[-= ]*$)"
+)
 
 # What each verdict of the runner or of the host means to a student.
 VERDICTS = {
@@ -25,6 +33,8 @@ VERDICTS = {
     "kernel-report": "The calls returned what they should, but the kernel complained.",
     "hung": "The VM answers no more; a loop with interrupts off does that.",
     "vm-ended": "The VM ended: the kernel panicked, or something switched it off.",
+    "log-lost": "The marks of this test are missing in the kernel's log, and what it said with "
+    "them: a pass without is not believed.",
     "log-flood": "The module floods the kernel log.",
     "forged": "The results came out of turn and cannot be believed.",
     "not-run": "",
@@ -66,12 +76,17 @@ def details(verdict: Verdict, built: Built | None) -> str:
     ):
         if text:
             rows.append(_wrapped(label, text))
-    for report in verdict.reports:
+    more = len(verdict.reports) - MOST_REPORTS
+    for report in verdict.reports[:MOST_REPORTS]:
         rows.append(_wrapped("kernel", report.kind.means))
-        place = klog.locate(built.module, report.frame) if built and report.frame else ""
-        if place:
-            rows.append(_wrapped("at", f"{os.path.basename(place)} in {report.frame[0]}()"))
-        rows += [f"          | {text[:WIDTH - 12]}" for text in report.lines[:LOG_LINES]]
+        for word, frame in report.places.items() if built else ():
+            place, function = klog.locate(built.module, frame)
+            if place:
+                rows.append(_wrapped(word, f"{os.path.basename(place)} in {function}()"))
+        telling = [text for text in report.lines if not REGISTERS.match(text)]
+        rows += [f"          | {text.rstrip()[:WIDTH - 12]}" for text in telling[:LOG_LINES]]
+    if more > 0:
+        rows.append(_wrapped("kernel", f"... and {more} more report{'s' * (more > 1)} after that"))
     if not verdict.reports and verdict.log and verdict.verdict not in ("not-run",):
         rows.append(_wrapped("log", "the kernel log of this test ends with"))
         rows += [f"          | {text[:WIDTH - 12]}" for text in verdict.log[-4:] if text]
