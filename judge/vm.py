@@ -46,7 +46,7 @@ SLUB_DEBUG = "slub_debug=FZPU," + ",".join(f"kmalloc-{n},kmalloc-cg-{n}" for n i
 
 KERNEL_OPTIONS = (
     # A rate limit would drop our marks, and a panic must end the VM at once.
-    "printk.devkmsg=on", "panic=-1",
+    "printk.devkmsg=on", "panic=-1", "printk.time=1",
     SLUB_DEBUG,
     # Zeroed memory would hide what a driver forgot to set.
     "init_on_alloc=0",

@@ -117,7 +117,7 @@ static loff_t kmsgpipe_llseek(struct file *file, loff_t offset, int whence)
 }
 
 static const struct file_operations kmsgpipe_fops = {
-	/* Holds the module while a file is open: rmmod gets -EBUSY, not a crash. */
+	/* Holds the module while a file is open: rmmod is refused, no code goes away. */
 	.owner = THIS_MODULE,
 	.open = kmsgpipe_open,
 	.release = kmsgpipe_release,

@@ -208,7 +208,7 @@ static ssize_t kmsgpipe_write(struct file *file, const char __user *buf, size_t 
 }
 
 static const struct file_operations kmsgpipe_fops = {
-	/* Holds the module while a file is open: rmmod gets -EBUSY, not a crash. */
+	/* Holds the module while a file is open: rmmod is refused, no code goes away. */
 	.owner = THIS_MODULE,
 	.open = kmsgpipe_open,
 	.release = kmsgpipe_release,

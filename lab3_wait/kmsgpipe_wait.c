@@ -11,6 +11,8 @@
  * wait for a disk while everybody else waits for the lock. kmsgpipe.read_lock lets
  * one reader at a time copy the first message out; it is taken before lock.
  *
+ * A reader with O_NONBLOCK may wait for read_lock too, but never for a message.
+ *
  * Sleeping: no lock is held. Every sleeper is exclusive, so that one message wakes
  * one reader and one freed slot wakes one writer. A reader that was woken and then
  * leaves the message behind wakes the next one; otherwise that one would sleep on
@@ -286,7 +288,7 @@ static __poll_t kmsgpipe_poll(struct file *file, poll_table *wait)
 }
 
 static const struct file_operations kmsgpipe_fops = {
-	/* Holds the module while a file is open: rmmod gets -EBUSY, not a crash. */
+	/* Holds the module while a file is open: rmmod is refused, no code goes away. */
 	.owner = THIS_MODULE,
 	.open = kmsgpipe_open,
 	.release = kmsgpipe_release,
