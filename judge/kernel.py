@@ -47,6 +47,7 @@ OPTIONS = (
     ("CONFIG_SYSFS", "/sys"),
     ("CONFIG_TTY", "the serial ports"),
     ("CONFIG_EPOLL", "the poll tests"),
+    ("CONFIG_USERFAULTFD", "the tests of slow copies"),
 )
 
 SERIES = re.compile(r"(?:stock-)?(\d+\.\d+)")

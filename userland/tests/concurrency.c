@@ -12,6 +12,7 @@
 
 #include "device.h"
 #include "harness.h"
+#include "slow.h"
 
 #define WRITERS 4
 #define READERS 4
@@ -152,6 +153,74 @@ static void dismiss_readers(void)
 		device_send_text(fd, "end");
 	while (wait(NULL) > 0)
 		;
+}
+
+/* A call by somebody else, while a slow one is in the middle of its copy. */
+static void expect_not_held_up(struct caller *other, long ret)
+{
+	while (!other->done)
+		if (!wait_a_moment())
+			test_fail(other->doing, "it goes on while another caller's copy takes long",
+				  "it waits for the other one's copy: a lock is held across it");
+	errno = other->error;
+	expect(other->ret == ret, other->doing, number(ret), "%s", result(other->ret));
+}
+
+TEST(slow_writer_stops_nobody,
+     .says = "a write() whose copy takes long stops no other caller",
+     .page = "lab1.md#concurrency", .stages = ALL_STAGES, .as_root = true)
+{
+	int fd = device_open(O_RDWR);
+	struct caller *slow = start_slow_writer(fd, "slow");
+
+	expect_not_held_up(start_writer(device_open(O_WRONLY), "quick"), 5);
+	expect_not_held_up(start_reader(device_open(O_RDONLY), LONGEST), 5);
+	let_go();
+	wait_returned(slow, 4, "it ends when its page has come");
+	device_expect_text(device_open(O_RDONLY), "slow");
+}
+
+TEST(slow_reader_stops_no_writer,
+     .says = "a read() whose copy takes long stops no writer",
+     .page = "lab1.md#concurrency", .stages = ALL_STAGES, .as_root = true)
+{
+	int fd = device_open(O_RDWR);
+	struct caller *slow;
+
+	device_send_text(fd, "first");
+	slow = start_slow_reader(fd, LONGEST);
+	expect_not_held_up(start_writer(device_open(O_WRONLY), "second"), 6);
+	let_go();
+	wait_returned(slow, 5, "it ends when its page has come");
+	expect(!memcmp(slow->data, "first", 5), slow->doing, "\"first\"", "\"%.5s\"", slow->data);
+	device_expect_text(device_open(O_RDONLY), "second");
+}
+
+TEST(message_being_read_goes_to_one,
+     .says = "two readers at once, one slow: each message goes to one of them",
+     .page = "lab2.md#concurrency", .stages = FROM_STAGE(2), .as_root = true)
+{
+	int fd = device_open(O_RDWR);
+	struct caller *slow, *other;
+	char first, second;
+
+	device_send_text(fd, "message 1");
+	device_send_text(fd, "message 2");
+	slow = start_slow_reader(fd, LONGEST);
+	other = start_reader(device_open(O_RDONLY), LONGEST);
+	/* It may take the second message, or wait for its turn. */
+	while (!other->done && !is_asleep(other) && wait_a_moment())
+		;
+	let_go();
+	wait_returned(slow, 9, "it gets a whole message");
+	wait_returned(other, 9, "it gets a whole message");
+	first = slow->data[8];
+	second = other->data[8];
+	expect(!memcmp(slow->data, "message ", 8) && !memcmp(other->data, "message ", 8) &&
+	       first + second == '1' + '2' && first != second,
+	       "two read() at once, the copy of one takes long", "\"message 1\" and \"message 2\"",
+	       "\"%.9s\" and \"%.9s\"", slow->data, other->data);
+	device_expect_empty(fd);
 }
 
 TEST(writers_and_readers_lose_nothing,
