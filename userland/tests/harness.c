@@ -211,12 +211,17 @@ static void body(const struct test *test)
 	_exit(0);
 }
 
+/* The test has failed already; what goes wrong afterwards follows from that. */
+static bool has_verdict;
+
 static void unload(const struct test *test)
 {
 	(void)test;
 	if (module_is_loaded() && module_unload()) {
 		int error = errno;
 
+		if (has_verdict)
+			_exit(EXIT_FAILED);
 		clean_copy(report->did, sizeof(report->did), "rmmod after the test, no file is open");
 		clean_copy(report->wanted, sizeof(report->wanted), "the module goes");
 		errno = error;
@@ -372,11 +377,12 @@ static const char *judge_unload(enum outcome outcome, int status)
 {
 	static const char *const words[] = { NULL, "time-out", "unkillable" };
 
-	if (outcome != DONE) {
+	if (outcome != DONE && !has_verdict) {
 		snprintf(report->did, sizeof(report->did), "rmmod %s", module_name);
 		snprintf(report->saw, sizeof(report->saw), "rmmod does not return");
-		return words[outcome];
 	}
+	if (outcome != DONE)
+		return words[outcome];
 	return WIFSIGNALED(status) || WEXITSTATUS(status) ? "cannot-unload" : NULL;
 }
 
@@ -403,6 +409,7 @@ static bool run_test(const struct test *test, int index)
 
 	outcome = run_group(body, test, seconds, &status);
 	verdict = judge_body(outcome, status);
+	has_verdict = verdict;
 	if (outcome != UNKILLABLE) {
 		outcome = run_group(unload, test, seconds, &status);
 		at_unload = judge_unload(outcome, status);
