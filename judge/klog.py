@@ -35,11 +35,11 @@ class Kind:
 
 
 def _kind(name: str, start: str, means: str) -> Kind:
-    return Kind(name, re.compile(rf"^(?:{start})"), means)
+    return Kind(name, re.compile(start), means)
 
 
 # The first that matches counts, so the special ones stand before the general ones.
-# All of them are looked for at the start of a line only.
+# All of them have to match at the start of a line.
 KINDS = (
     _kind("use-after-free", r"BUG: (KASAN: (slab-)?|KFENCE: )use-after-free",
           "The code used memory after kfree() had given it back."),
@@ -55,13 +55,15 @@ KINDS = (
           "The code touched memory that it must not touch."),
     _kind("double-free", SLUB + "Object already free",
           "The code called kfree() for an object that was already free."),
-    _kind("use-after-free", SLUB + "Poison overwritten",
+    _kind("use-after-free", SLUB + r"Poison overwritten|\[Poison overwritten\] 0x",
           "The code wrote into memory after kfree() had given it back."),
-    _kind("out-of-bounds", SLUB + "(Right |Left |kmalloc )?[Rr]edzone overwritten",
+    _kind("out-of-bounds", SLUB + "(Right |Left |kmalloc )?[Rr]edzone overwritten"
+          r"|\[(Right |Left |kmalloc )?[Rr]edzone overwritten\] 0x",
           "The code wrote beyond the end of an allocated object."),
     _kind("leak", SLUB + "Objects remaining",
           "Memory was allocated that nobody has given back."),
-    _kind("slab", SLUB, "The allocator's own data was damaged: something wrote where it must not."),
+    _kind("slab", SLUB + r"|\[[\w ]+ overwritten\] 0x",
+          "The allocator's own data was damaged: something wrote where it must not."),
     _kind("sleep-in-atomic", r"BUG: sleeping function called from invalid context",
           "The code may sleep here, but holds a spinlock or has interrupts off."),
     _kind("sleep-in-atomic", r"BUG: scheduling while atomic",
@@ -150,7 +152,7 @@ CUT_LINES = 4
 # The allocator goes on about damage that it has reported; that is no other damage.
 ALSO = re.compile(SLUB + "(Slab disabled since|Wrong object count)")
 # What ends a report when its own end is not there: so many lines.
-REPORT_LINES = 60
+REPORT_LINES = 100
 END = re.compile(r"^(---\[ end (trace|Kernel panic)|FIX \S+: )")
 FRAME = re.compile(r"\b([A-Za-z_][\w.]*)\+0x([0-9a-f]+)/0x[0-9a-f]+ \[(\w+)[^\]]*\]")
 # In these lines stands the instruction itself; all others name the one to return to.
@@ -168,7 +170,7 @@ class Report:
     """One report of the kernel, and the places in the module that it names.
 
     A place is a function and the offset of an instruction in it, under the word for
-    what happened there: at, kmalloc, kfree.
+    what happened there: at, found, kmalloc, kfree.
     """
 
     kind: Kind
@@ -184,7 +186,9 @@ class Report:
         frame = FRAME.search(line)
         if frame and frame[3] == module and "? " not in line:
             back = 0 if EXACT.match(line) else 1
-            self.places.setdefault(self.role, (frame[1], max(0, int(frame[2], 16) - back)))
+            # Overwritten long ago: this is where it came to light only.
+            word = "found" if self.role == "at" and "overwritten" in self.headline else self.role
+            self.places.setdefault(word, (frame[1], max(0, int(frame[2], 16) - back)))
         self.ended = bool(END.match(line)) or len(self.lines) >= REPORT_LINES
 
 
@@ -234,7 +238,7 @@ def reports(lines: list[str], module: str) -> list[Report]:
         elif last is None or last.ended:
             if last and kind and kind.name == "panic" and last.kind.name != "panic":
                 kind = None  # "Fatal exception": only says again that there was one
-            if last and ALSO.match(line) and last.headline.startswith("BUG "):
+            if last and ALSO.match(line):
                 kind = None
             kind = kind or (CUT if CUT_HERE.match(line) else None)
             if kind:
