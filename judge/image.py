@@ -70,7 +70,7 @@ def program(name: str, arch: Arch) -> Path:
         if done.stderr:
             print(done.stderr.strip())
 
-    return cache.build_once(f"program-{Path(name).name}-{key}", make) / "program"
+    return cache.use(cache.build_once(f"program-{Path(name).name}-{key}", make), 48) / "program"
 
 
 def initrd(arch: Arch) -> Path:
@@ -108,7 +108,7 @@ def initrd(arch: Arch) -> Path:
             )  # fmt: skip
         shutil.rmtree(root)
 
-    return cache.build_once(f"initrd-{key}", make) / "initrd"
+    return cache.use(cache.build_once(f"initrd-{key}", make), 12) / "initrd"
 
 
 def tests(arch: Arch) -> list[TestInfo]:

@@ -23,6 +23,8 @@ from .vm import Machine, Vm, VmGone, boot
 
 BOOT_SECONDS = 120
 RESUME_SECONDS = 30
+# Saved VMs to keep: one for each kernel and each state of the tests, lately used.
+KEEP = 12
 
 
 @lru_cache(maxsize=None)
@@ -84,7 +86,7 @@ def prepare(machine: Machine) -> Path:
     if not (cache.root() / key).exists():
         print(f"Booting the VM once ({machine.accel}), to resume from that later ...", flush=True)
     try:
-        return cache.build_once(key, lambda folder: _make(machine, folder))
+        return cache.use(cache.build_once(key, lambda folder: _make(machine, folder)), KEEP)
     except VmGone as gone:
         raise CannotTest(f"the VM does not boot: {gone}") from None
 

@@ -167,5 +167,20 @@ class Digest(InScratchCache):
         self.assertRegex(cache.digest("a", b"b"), r"^[0-9a-f]{16}$")
 
 
+class Use(InScratchCache):
+    def make(self, key: str, age: int) -> Path:
+        made = cache.build_once(key, lambda folder: (folder / "state").touch())
+        os.utime(made, (1000 - age, 1000 - age))
+        return made
+
+    def test_the_longest_unused_go_and_other_kinds_stay(self) -> None:
+        other = self.make("initrd-1", age=900)
+        made = [self.make(f"snapshot-{age}", age) for age in range(5)]
+        cache.use(made[4], keep=3)
+        left = sorted(path.name for path in cache.root().glob("snapshot-*"))
+        self.assertEqual(left, ["snapshot-0", "snapshot-1", "snapshot-4"])
+        self.assertTrue(other.exists())
+
+
 if __name__ == "__main__":
     unittest.main()
