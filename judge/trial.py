@@ -52,7 +52,8 @@ class Verdict:
     wanted: str = ""
     saw: str = ""
     note: str = ""
-    ms: int = 0
+    ms: int = 0  # as the guest says
+    seconds: float = 0.0  # as the host saw it, from the test's begin to its verdict
     reports: list[klog.Report] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
 
@@ -75,29 +76,42 @@ class Trial:
         self.on_verdict = lambda verdict: None
         self._lock = threading.Lock()
         self._shown = 0
+        self._running: list[Resuming] = []
+        self._stopped = False
 
     def run(self, first: Sequence[Resuming] = ()) -> list[Verdict]:
         """All tests, in as many VMs at a time as are on their way already."""
         hands = deal(list(self.tests.values()), max(1, len(first)))
+        for resuming in first[len(hands) :]:
+            resuming.close()
         with ThreadPoolExecutor(len(hands)) as pool:
             lanes = [
                 pool.submit(self._lane, hand, resuming)
                 for hand, resuming in zip_longest(hands, first[: len(hands)])
             ]
-        for resuming in first[len(hands) :]:
-            resuming.close()
-        for lane in lanes:
-            lane.result()
+            try:
+                for lane in lanes:
+                    lane.result()
+            except BaseException:
+                # Ctrl-C, or a lane that cannot go on: do not wait for the other one's tests.
+                self._stop()
+                raise
         return [self.verdicts[name] for name in self.tests]
+
+    def _stop(self) -> None:
+        self._stopped = True
+        for resuming in list(self._running):
+            resuming.vm.abandon()
 
     def _lane(self, names: list[str], resuming: Resuming | None) -> None:
         """One VM after the other, until these tests have their verdicts."""
         while True:
             left = [name for name in names if name not in self.verdicts]
             why = self._hopeless()
-            if not left or why:
+            if not left or why or self._stopped:
                 break
             resuming = resuming or Resuming(self.machine)
+            self._running.append(resuming)
             self.vms += 1
             try:
                 _Round(self, resuming.ready(), left).run()
@@ -106,7 +120,7 @@ class Trial:
                 resuming = None
         if resuming:
             resuming.close()
-        for name in left:
+        for name in left if why else ():
             self.record(Verdict(self.tests[name], False, "not-run", note=why))
 
     def _hopeless(self) -> str:
@@ -155,6 +169,7 @@ class _Round:
         self.log_taken = 0  # lines of the log that have been given to a test
         self.why = "the test program ended without a result"
         self.deadline = 0.0
+        self.began = 0.0  # when the current test did
         self.details: dict[str, str] = {}
         self.ended = False
 
@@ -213,7 +228,8 @@ class _Round:
             return
         self.current = name
         self.details = {}
-        self.deadline = time.monotonic() + min(seconds, MOST_TEST_SECONDS) + GRACE_SECONDS
+        self.began = time.monotonic()
+        self.deadline = self.began + min(seconds, MOST_TEST_SECONDS) + GRACE_SECONDS
 
     def _result(self, passed: bool, index: int, name: str) -> None:
         if name != self.current:
@@ -256,6 +272,7 @@ class _Round:
         ms = self.details.get("ms", "0")
         self._record(
             name, verdict, passed, ms=int(ms) if ms.isdecimal() else 0,
+            seconds=time.monotonic() - self.began,
             reports=reports, log=part.inside, **detail,
         )  # fmt: skip
         self.last = name

@@ -141,6 +141,8 @@ class Vm:
             self._process = subprocess.Popen(
                 args, pass_fds=fds, stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                # Ctrl-C is for us: we end the VM, and say so.
+                start_new_session=True,
             )  # fmt: skip
         except FileNotFoundError as error:
             raise CannotTest(f"cannot start {error.filename}; `make doctor` tells more") from None
@@ -301,8 +303,14 @@ class Vm:
                     raise VmGone(f"saving the VM's state: {status}")
                 self.pump(0.02)
 
+    def abandon(self) -> None:
+        """Makes whoever waits for this VM, in whatever thread, get VmGone."""
+        self._process.kill()
+
     def kill(self) -> str:
-        """Ends the VM; returns what QEMU itself complained about."""
+        """Ends the VM; returns what QEMU itself complained about. Again does no harm."""
+        if self._process.stderr.closed:
+            return ""
         self._process.kill()
         _, complaint = self._process.communicate()
         self._selector.close()
