@@ -103,6 +103,8 @@ class Resuming:
 
     def _start(self) -> None:
         self.folder = prepare(self.machine)
+        # Held open: as long as it is, no other folder can get its inode number.
+        self._held = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         self.vm = Vm(self.machine, restore=self.folder / "state")
         self._sum = ""
         self._checker = threading.Thread(target=self._check)
@@ -120,8 +122,8 @@ class Resuming:
             wanted = json.loads((self.folder / "about.json").read_text())["sha256"]
             self.vm.wait_resumed(RESUME_SECONDS)
             answer = self.vm.ask("hello", str(int(time.time())), seed, seconds=RESUME_SECONDS)
-        except (VmGone, OSError, ValueError, KeyError) as error:
-            return str(error)
+        except (VmGone, OSError, ValueError, KeyError, TypeError) as error:
+            return str(error) or type(error).__name__
         self._checker.join()
         if self._sum != wanted:
             return "its checksum is wrong"
@@ -131,15 +133,27 @@ class Resuming:
         """The VM, resumed from a state known to be whole; made again once if it was not."""
         trouble = self._greet()
         if trouble:
-            self.close()
+            self._end()
             print(f"The saved VM cannot be used ({trouble}); making it again.", flush=True)
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self._throw_away()
             self._start()
             trouble = self._greet()
         if trouble:
             self.close()
             raise CannotTest(f"the VM does not resume: {trouble}")
         return self.vm
+
+    def _throw_away(self) -> None:
+        """The folder is gone at once: nobody may come upon half of it."""
+        aside = cache.root() / f"{cache.MAKING}{self.folder.name}.{os.getpid()}-{id(self)}"
+        try:
+            # Not if somebody with the same trouble has made another one meanwhile.
+            if os.path.samestat(self.folder.stat(), os.fstat(self._held)):
+                self.folder.rename(aside)
+        except FileNotFoundError:
+            pass
+        self._release()
+        cache.remove(aside)
 
     def __enter__(self) -> "Resuming":
         return self
@@ -148,5 +162,14 @@ class Resuming:
         self.close()
 
     def close(self) -> None:
+        self._end()
+        self._release()
+
+    def _end(self) -> None:
         self._checker.join()
         self.vm.kill()
+
+    def _release(self) -> None:
+        if self._held >= 0:
+            os.close(self._held)
+            self._held = -1

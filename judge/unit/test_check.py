@@ -74,6 +74,8 @@ class SortOutput(InPlace):
         self.assertEqual(self.shown(*rows), [f"{C}:12: W=1: call to '__bad_copy_to'"])
         review = self.sort(*rows, f"{KDIR}/list.h:9:1: warning: odd")
         self.assertEqual((len(review.findings), review.ignored), (1, 1))
+        rows.insert(3, f"    inlined from 'g' at @{C}:20:6:")  # who called f
+        self.assertEqual(self.shown(*rows), [f"{C}:12: W=1: call to '__bad_copy_to'"])
 
     def test_macro_of_the_kernel_used_in_the_tree(self) -> None:
         rows = [f"{KDIR}/minmax.h:20:28: warning: comparison of distinct pointer types",
