@@ -9,14 +9,14 @@ from dataclasses import dataclass
 class TestInfo:
     name: str
     stages: int
-    seconds: int
+    cpus: int
     page: str
     says: str
 
     @classmethod
     def parse(cls, line: str) -> "TestInfo":
-        name, stages, seconds, page, says = line.split("\t")
-        return cls(name, int(stages, 16), int(seconds), page, says)
+        name, stages, cpus, page, says = line.split("\t")
+        return cls(name, int(stages, 16), int(cpus), page, says)
 
     def judges(self, stage_number: int) -> bool:
         return bool(self.stages >> stage_number & 1)

@@ -12,8 +12,7 @@ import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from itertools import zip_longest
+from dataclasses import dataclass, field, replace, replace
 from typing import Sequence
 
 from . import klog
@@ -58,11 +57,52 @@ class Verdict:
     log: list[str] = field(default_factory=list)
 
 
+class Lane:
+    """Tests that share a VM, and that VM, resumed when it is first needed or before."""
+
+    def __init__(self, machine: Machine, names: list[str]):
+        self.machine = machine
+        self.names = names
+        self._resuming: Resuming | None = None
+
+    def start(self) -> None:
+        """Lets the VM come back while the caller does something else."""
+        self._resuming = Resuming(self.machine)
+
+    def vm(self) -> Vm:
+        if not self._resuming:
+            self.start()
+        return self._resuming.ready()
+
+    def abandon(self) -> None:
+        """From another thread: whoever waits for the VM gets VmGone."""
+        if self._resuming:
+            self._resuming.vm.abandon()
+
+    def close(self) -> None:
+        if self._resuming:
+            self._resuming.close()
+        self._resuming = None
+
+
+def deal(machine: Machine, tests: Sequence[TestInfo]) -> list[Lane]:
+    """Tests that are one process go into a VM with one CPU, the others into the whole one.
+
+    A second virtual CPU has nothing to run there, but is asked to agree each time that a
+    module is loaded; emulated, that doubles the time. Side by side the two VMs have work
+    for two of the host's CPUs.
+    """
+    lanes = []
+    for cpus in sorted({test.cpus for test in tests}):
+        names = [test.name for test in tests if test.cpus == cpus]
+        lanes.append(Lane(replace(machine, cpus=cpus), names))
+    return lanes
+
+
 class Trial:
     """The tests of one stage, against one module.
 
-    The tests are dealt out to a few VMs that work side by side: most of a test is
-    waiting for one virtual CPU, and the host has more than one.
+    The tests are dealt out to VMs that work side by side, see deal().
     """
 
     def __init__(self, stage: Stage, built: Built, machine: Machine, tests: list[TestInfo]):
@@ -76,50 +116,37 @@ class Trial:
         self.on_verdict = lambda verdict: None
         self._lock = threading.Lock()
         self._shown = 0
-        self._running: list[Resuming] = []
         self._stopped = False
 
-    def run(self, first: Sequence[Resuming] = ()) -> list[Verdict]:
-        """All tests, in as many VMs at a time as are on their way already."""
-        hands = deal(list(self.tests.values()), max(1, len(first)))
-        for resuming in first[len(hands) :]:
-            resuming.close()
-        with ThreadPoolExecutor(len(hands)) as pool:
-            lanes = [
-                pool.submit(self._lane, hand, resuming)
-                for hand, resuming in zip_longest(hands, first[: len(hands)])
-            ]
+    def run(self, lanes: Sequence[Lane] = ()) -> list[Verdict]:
+        """All tests; in one VM after the other if no lanes are given."""
+        lanes = lanes or [Lane(self.machine, list(self.tests))]
+        with ThreadPoolExecutor(len(lanes)) as pool:
+            running = [pool.submit(self._run_lane, lane) for lane in lanes]
             try:
-                for lane in lanes:
-                    lane.result()
+                for one in running:
+                    one.result()
             except BaseException:
                 # Ctrl-C, or a lane that cannot go on: do not wait for the other one's tests.
-                self._stop()
+                self._stopped = True
+                for lane in lanes:
+                    lane.abandon()
                 raise
         return [self.verdicts[name] for name in self.tests]
 
-    def _stop(self) -> None:
-        self._stopped = True
-        for resuming in list(self._running):
-            resuming.vm.abandon()
-
-    def _lane(self, names: list[str], resuming: Resuming | None) -> None:
+    def _run_lane(self, lane: Lane) -> None:
         """One VM after the other, until these tests have their verdicts."""
-        while True:
-            left = [name for name in names if name not in self.verdicts]
-            why = self._hopeless()
-            if not left or why or self._stopped:
-                break
-            resuming = resuming or Resuming(self.machine)
-            self._running.append(resuming)
-            self.vms += 1
-            try:
-                _Round(self, resuming.ready(), left).run()
-            finally:
-                resuming.close()
-                resuming = None
-        if resuming:
-            resuming.close()
+        try:
+            while True:
+                left = [name for name in lane.names if name not in self.verdicts]
+                why = self._hopeless()
+                if not left or why or self._stopped:
+                    break
+                self.vms += 1
+                _Round(self, lane.vm(), left).run()
+                lane.close()
+        finally:
+            lane.close()
         for name in left if why else ():
             self.record(Verdict(self.tests[name], False, "not-run", note=why))
 
@@ -142,19 +169,6 @@ class Trial:
             while self._shown < len(order) and order[self._shown] in self.verdicts:
                 self.on_verdict(self.verdicts[order[self._shown]])
                 self._shown += 1
-
-
-def deal(tests: list[TestInfo], hands: int) -> list[list[str]]:
-    """Tests into so many lists of about equal length in time, each in the given order."""
-    weight = [0] * hands
-    hand_of: dict[str, int] = {}
-    # The longest first, each to whom has least: the first test stays in the first hand.
-    for test in sorted(tests, key=lambda test: (test.name != LOADS, -test.seconds)):
-        lightest = weight.index(min(weight))
-        hand_of[test.name] = lightest
-        weight[lightest] += test.seconds
-    dealt = [[t.name for t in tests if hand_of[t.name] == hand] for hand in range(hands)]
-    return [hand for hand in dealt if hand]
 
 
 class _Round:

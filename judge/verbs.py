@@ -18,12 +18,10 @@ from .kernel import Kernel
 from .snapshot import Resuming
 from .stages import TREE, Stage
 from .tests import TestInfo
-from .trial import Trial, Verdict
+from .trial import Trial, Verdict, deal
 from .vm import Machine
 
 VERBOSE = os.environ.get("V") == "1"
-# VMs side by side. Each has two CPUs, but seldom uses both.
-LANES = min(4, os.cpu_count() or 1)
 
 
 def _kernel() -> Kernel:
@@ -92,20 +90,20 @@ def _test_stage(stage: Stage, machine: Machine, building: Future[Built]) -> tupl
     """Judges one stage; returns how many tests passed and failed."""
     start = time.monotonic()
     tests = _tests_for(stage)
-    # The VMs come back to life while the compiler works.
-    resuming = [Resuming(machine) for _ in range(min(LANES, len(tests)))]
-    built = None
+    lanes = deal(machine, tests)
     try:
+        # The VMs come back to life while the compiler works.
+        for lane in lanes:
+            lane.start()
         built = _shown(stage, building.result)
-    finally:
         if not built:
-            for vm in resuming:
-                vm.close()
-    if not built:
-        return 0, len(tests)
-    trial = Trial(stage, built, machine, tests)
-    trial.on_verdict = lambda verdict: _show(verdict, built)
-    verdicts = trial.run(resuming)
+            return 0, len(tests)
+        trial = Trial(stage, built, machine, tests)
+        trial.on_verdict = lambda verdict: _show(verdict, built)
+        verdicts = trial.run(lanes)
+    finally:
+        for lane in lanes:
+            lane.close()
     passed = sum(verdict.passed for verdict in verdicts)
     print(f"\n{stage.name}: {passed} of {len(verdicts)} behaviours hold "
           f"({time.monotonic() - start:.1f} s)")  # fmt: skip

@@ -28,7 +28,7 @@ static void expect_fault(ssize_t n, const char *call, size_t good)
 	expect(n == -1 && errno == EFAULT, did, "-1 (EFAULT)", "%s", result(n));
 }
 
-TEST(write_fault_changes_nothing,
+SOLO_TEST(write_fault_changes_nothing,
      .says = "write() from a bad pointer gets EFAULT and changes nothing", .page = "lab1.md#faults",
      .stages = ALL_STAGES)
 {
@@ -49,7 +49,7 @@ TEST(write_fault_changes_nothing,
 	device_expect_empty(fd);
 }
 
-TEST(read_fault_loses_nothing,
+SOLO_TEST(read_fault_loses_nothing,
      .says = "read() into a bad pointer gets EFAULT and loses nothing", .page = "lab2.md#faults",
      .stages = ALL_STAGES)
 {
@@ -73,7 +73,7 @@ TEST(read_fault_loses_nothing,
 	device_expect_empty(fd);
 }
 
-TEST(faults_on_a_full_queue_keep_it,
+SOLO_TEST(faults_on_a_full_queue_keep_it,
      .says = "faults on a full queue keep its messages and their order", .page = "lab2.md#faults",
      .stages = FROM_STAGE(2), .params = "max_msgs=3")
 {
@@ -99,7 +99,7 @@ static void expect_no_growth(long before, const char *did)
 	       "%ld more objects in the kernel's slab caches than before", after - before);
 }
 
-TEST(reading_frees_the_message,
+SOLO_TEST(reading_frees_the_message,
      .says = "a message that was read is freed", .page = "lab2.md#memory",
      .stages = FROM_STAGE(2), .as_root = true)
 {
@@ -117,7 +117,7 @@ TEST(reading_frees_the_message,
 	expect_no_growth(before, "1500 times: write(), read()");
 }
 
-TEST(failed_writes_free_the_message,
+SOLO_TEST(failed_writes_free_the_message,
      .says = "a write() that fails frees what it allocated", .page = "lab2.md#memory",
      .stages = FROM_STAGE(2), .params = "max_msgs=1", .as_root = true)
 {

@@ -505,8 +505,8 @@ static size_t read_names(const char *path, const struct test **tests, size_t max
 static void list_all(void)
 {
 	for (const struct test *t = __start_tests; t < __stop_tests; t++)
-		printf("%s\t%x\t%u\t%s\t%s\n", t->name, t->stages,
-		       t->seconds ? t->seconds : DEFAULT_SECONDS, t->page, t->says);
+		printf("%s\t%x\t%d\t%s\t%s\n", t->name, t->stages, t->alone ? 1 : 2, t->page,
+		       t->says);
 }
 
 static void usage(FILE *to)

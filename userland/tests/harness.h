@@ -39,6 +39,7 @@
  * @stages: for which stages it holds, a set of STAGE() bits
  * @seconds: time-out on the reference machine; 0 means DEFAULT_SECONDS
  * @loads_itself: the test loads and unloads the module on its own
+ * @alone: only one process uses the device at a time: one CPU is enough
  * @as_root: the test needs root; otherwise it runs as an ordinary user
  * @run: the test
  */
@@ -50,6 +51,7 @@ struct test {
 	unsigned int stages;
 	unsigned int seconds;
 	bool loads_itself;
+	bool alone;
 	bool as_root;
 	void (*run)(void);
 };
@@ -64,6 +66,9 @@ struct test {
 		.name = #name_, .run = test_##name_, __VA_ARGS__	\
 	};								\
 	static void test_##name_(void)
+
+/* A test in which only one process uses the device at a time. */
+#define SOLO_TEST(name_, ...)	TEST(name_, .alone = true, __VA_ARGS__)
 
 /**
  * test_fail() - end this test as failed

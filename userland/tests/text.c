@@ -9,7 +9,7 @@
 #include "device.h"
 #include "harness.h"
 
-TEST(read_returns_what_was_written,
+SOLO_TEST(read_returns_what_was_written,
      .says = "read() returns what was written", .page = "lab1.md#reading", .stages = ALL_STAGES)
 {
 	int writer = device_open(O_WRONLY), reader = device_open(O_RDONLY);
@@ -18,7 +18,7 @@ TEST(read_returns_what_was_written,
 	device_expect_text(reader, "hello, kernel");
 }
 
-TEST(text_survives_closing,
+SOLO_TEST(text_survives_closing,
      .says = "what was written stays when the file is closed", .page = "lab1.md#opening",
      .stages = ALL_STAGES)
 {
@@ -29,7 +29,7 @@ TEST(text_survives_closing,
 	device_expect_text(device_open(O_RDONLY), "written, then closed");
 }
 
-TEST(every_byte_value_goes_through,
+SOLO_TEST(every_byte_value_goes_through,
      .says = "any byte goes through unchanged, zero included", .page = "lab1.md#writing",
      .stages = ALL_STAGES)
 {
@@ -45,7 +45,7 @@ TEST(every_byte_value_goes_through,
 	       n == 256 ? "but other bytes" : "not the length written");
 }
 
-TEST(read_when_empty_is_end_of_file,
+SOLO_TEST(read_when_empty_is_end_of_file,
      .says = "read() returns 0 (end of file) when nothing is there", .page = "lab1.md#reading",
      .stages = STAGE(1) | STAGE(2))
 {
@@ -59,7 +59,7 @@ TEST(read_when_empty_is_end_of_file,
 	expect_value(read(fd, buf, sizeof(buf)), 0);
 }
 
-TEST(write_replaces_the_text,
+SOLO_TEST(write_replaces_the_text,
      .says = "write() replaces the whole text, a longer one too", .page = "lab1.md#writing",
      .stages = STAGE(1))
 {
@@ -70,7 +70,7 @@ TEST(write_replaces_the_text,
 	device_expect_text(device_open(O_RDONLY), "short");
 }
 
-TEST(rest_follows_by_position,
+SOLO_TEST(rest_follows_by_position,
      .says = "a small buffer gets the text piece by piece, then 0", .page = "lab1.md#position",
      .stages = STAGE(1))
 {
@@ -86,7 +86,7 @@ TEST(rest_follows_by_position,
 	expect(!strcmp(all, text), "read() of 4 bytes at a time", text, "\"%s\"", all);
 }
 
-TEST(lseek_and_pread_follow_the_position,
+SOLO_TEST(lseek_and_pread_follow_the_position,
      .says = "lseek() and pread() choose where in the text to read", .page = "lab1.md#position",
      .stages = STAGE(1))
 {
@@ -104,7 +104,7 @@ TEST(lseek_and_pread_follow_the_position,
 	device_expect_text(fd, "0123456789");
 }
 
-TEST(each_open_has_its_own_position,
+SOLO_TEST(each_open_has_its_own_position,
      .says = "two open files read the text independently", .page = "lab1.md#position",
      .stages = STAGE(1))
 {
@@ -115,7 +115,7 @@ TEST(each_open_has_its_own_position,
 	device_expect_text(second, "for both");
 }
 
-TEST(longest_message_goes_through,
+SOLO_TEST(longest_message_goes_through,
      .says = "a message of exactly the limit goes through", .page = "lab1.md#limits",
      .stages = ALL_STAGES)
 {
@@ -130,7 +130,7 @@ TEST(longest_message_goes_through,
 	       "the same 256 bytes", "%s", result(n));
 }
 
-TEST(too_long_a_message_is_refused,
+SOLO_TEST(too_long_a_message_is_refused,
      .says = "a longer one gets EMSGSIZE and changes nothing", .page = "lab1.md#limits",
      .stages = ALL_STAGES)
 {
@@ -146,7 +146,7 @@ TEST(too_long_a_message_is_refused,
 	device_expect_empty(fd);
 }
 
-TEST(huge_counts_are_refused,
+SOLO_TEST(huge_counts_are_refused,
      .says = "a count near the largest integers gets EMSGSIZE, no memory", .page = "lab1.md#limits",
      .stages = ALL_STAGES)
 {
@@ -165,7 +165,7 @@ TEST(huge_counts_are_refused,
 	device_expect_empty(fd);
 }
 
-TEST(writing_nothing_changes_nothing,
+SOLO_TEST(writing_nothing_changes_nothing,
      .says = "write() of 0 bytes returns 0 and changes nothing", .page = "lab1.md#writing",
      .stages = ALL_STAGES)
 {
