@@ -16,14 +16,11 @@
  *
  * Since Linux 6.2 the device that class->devnode() gets is const. On 6.1 the
  * same function is cast to the older type: the two differ in that const only,
- * so the call itself is the same.
+ * so the call itself is the same. The cast also means that the compiler does not
+ * compare @fn with what is wanted: copy its first line from here.
  *
  * This can go, and @fn be named directly, once no kernel before 6.2 matters.
  */
-#define KMSGPIPE_DEVNODE(fn)						\
-	_Generic(((struct class *)NULL)->devnode,			\
-		 char *(*)(const struct device *, umode_t *): (fn),	\
-		 char *(*)(struct device *, umode_t *):			\
-			(char *(*)(struct device *, umode_t *))(fn))
+#define KMSGPIPE_DEVNODE(fn)	((typeof_member(struct class, devnode))(fn))
 
 #endif /* _KMSGPIPE_COMPAT_H */

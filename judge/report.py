@@ -89,7 +89,7 @@ def details(verdict: Verdict, built: Built | None) -> str:
         rows.append(_wrapped("kernel", f"... and {more} more report{'s' * (more > 1)} after that"))
     if not verdict.reports and verdict.log and verdict.verdict not in ("not-run",):
         rows.append(_wrapped("log", "the kernel log of this test ends with"))
-        rows += [f"          | {text[:WIDTH - 12]}" for text in verdict.log[-4:] if text]
+        rows += [f"          | {text[:WIDTH - 12]}" for text in verdict.log[-6:] if text]
     if verdict.verdict != "not-run":
         rows.append(_wrapped("read", f"docs/labs/{verdict.test.page}"))
     return "\n".join(rows)

@@ -84,7 +84,8 @@ def prepare(machine: Machine) -> Path:
     """The folder of the saved VM, made if it is not there."""
     key = _key(machine)
     if not (cache.root() / key).exists():
-        print(f"Booting the VM once ({machine.accel}), to resume from that later ...", flush=True)
+        print(f"Booting a VM with {machine.cpus} CPU{'s' * (machine.cpus > 1)} once, "
+              "to resume from that later ...", flush=True)  # fmt: skip
     try:
         return cache.use(cache.build_once(key, lambda folder: _make(machine, folder)), KEEP)
     except VmGone as gone:

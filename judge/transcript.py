@@ -42,7 +42,7 @@ VARYING: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
 
 # Lines that come once only: with an empty cache, or with two makes at a time.
 ONCE = re.compile(
-    r"^(Booting the VM once|Trying whether KVM works|waiting for another make"
+    r"^(Booting a VM with|Trying whether KVM works|waiting for another make"
     r"|The saved VM cannot be used)"
 )
 

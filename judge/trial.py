@@ -185,6 +185,7 @@ class _Round:
         self.deadline = 0.0
         self.began = 0.0  # when the current test did
         self.details: dict[str, str] = {}
+        self.said_log: list[str] = []  # what the runner adds from the kernel's log
         self.ended = False
 
     def run(self) -> None:
@@ -225,6 +226,8 @@ class _Round:
     def _take(self, line: str) -> None:
         if match := BEGIN.match(line):
             self._begin(match[1], float(match[2]))
+        elif line.startswith("# log: "):
+            self.said_log.append(line[7:])
         elif match := DETAIL.match(line):
             self.details.setdefault(match[1], match[2])
         elif match := RESULT.match(line):
@@ -241,7 +244,7 @@ class _Round:
             self._distrust(f"the test program announced {name} out of turn", name)
             return
         self.current = name
-        self.details = {}
+        self.details, self.said_log = {}, []
         self.began = time.monotonic()
         self.deadline = self.began + min(seconds, MOST_TEST_SECONDS) + GRACE_SECONDS
 
@@ -287,7 +290,7 @@ class _Round:
         self._record(
             name, verdict, passed, ms=int(ms) if ms.isdecimal() else 0,
             seconds=time.monotonic() - self.began,
-            reports=reports, log=part.inside, **detail,
+            reports=reports, log=self.said_log or part.inside, **detail,
         )  # fmt: skip
         self.last = name
         if reports:

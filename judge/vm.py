@@ -45,6 +45,9 @@ _SIZES = ("64", "96", "128", "192", "256", "512", "1k", "2k", "4k", "8k")
 SLUB_DEBUG = "slub_debug=FZPU," + ",".join(f"kmalloc-{n},kmalloc-cg-{n}" for n in _SIZES)
 
 KERNEL_OPTIONS = (
+    # Warnings and worse: each character on the console takes longer than the code that
+    # it tells of. The whole log is in the guest's memory, for dmesg and for failed tests.
+    "loglevel=5",
     # A rate limit would drop our marks, and a panic must end the VM at once.
     "printk.devkmsg=on", "panic=-1", "printk.time=1",
     SLUB_DEBUG,
@@ -75,7 +78,7 @@ class Machine:
         cpu = self.arch.kvm_cpu if self.accel == "kvm" else self.arch.tcg_cpu
         accel = "kvm" if self.accel == "kvm" else "tcg,thread=multi"
         append = [
-            f"console={self.arch.console}", "loglevel=7", *KERNEL_OPTIONS,
+            f"console={self.arch.console}", *KERNEL_OPTIONS,
             *(self.arch.tcg_options if self.accel == "tcg" else ()),
             f"JUDGE_PORT={self.arch.control}", f"SHELL_PORT={self.arch.shell}", self.append,
         ]  # fmt: skip

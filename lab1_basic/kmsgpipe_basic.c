@@ -32,7 +32,7 @@
 struct kmsgpipe {
 	struct cdev cdev;
 	dev_t devt;
-	struct mutex lock;
+	struct mutex lock;	/* never held across a copy from or to user space */
 	char text[KMSGPIPE_MSG_SIZE];
 	size_t len;
 };

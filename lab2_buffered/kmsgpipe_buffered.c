@@ -57,8 +57,8 @@ struct kmsg {
 struct kmsgpipe {
 	struct cdev cdev;
 	dev_t devt;
-	struct mutex read_lock;
-	struct mutex lock;
+	struct mutex read_lock;	/* taken before lock */
+	struct mutex lock;	/* never held across a copy from or to user space */
 	struct list_head msgs;
 	unsigned int depth;
 };

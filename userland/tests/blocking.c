@@ -15,6 +15,8 @@
 
 #define SLEEPERS 4
 #define SIZE 64
+/* The order of events is forced in each: a few rounds for either sleeper to be first. */
+#define ROUNDS 4
 
 TEST(reader_sleeps_until_a_message_comes,
      .says = "a reader sleeps on an empty queue and wakes on one write()",
@@ -26,8 +28,8 @@ TEST(reader_sleeps_until_a_message_comes,
 	wait_asleep(reader);
 	device_send_text(fd, "wake up");
 	wait_returned(reader, 7, "it wakes when a message is written, and gets its 7 bytes");
-	expect(!memcmp(reader->data, "wake up", 7), "read() by a sleeper", "\"wake up\"", "\"%.7s\"",
-	       reader->data);
+	expect(!memcmp(reader->data, "wake up", 7), "read() by a sleeper", "\"wake up\"",
+	       "\"%.7s\"", reader->data);
 	device_expect_empty(fd);
 }
 
@@ -161,14 +163,15 @@ TEST(messages_sent_at_once_wake_everybody,
 	struct caller *readers[SLEEPERS];
 	int fd = device_open(O_RDWR);
 
-	for (int round = 0; round < 10; round++) {
+	for (int round = 0; round < ROUNDS; round++) {
 		/* All on one CPU: nobody who is woken runs before all is written. */
 		run_on_one_cpu(true);
 		start_readers(readers, fd, SLEEPERS);
 		device_send_numbers(fd, 0, SLEEPERS);
 		run_on_one_cpu(false);
 		for (int i = 0; i < SLEEPERS; i++)
-			wait_returned(readers[i], 9, "it wakes: there were as many messages as readers");
+			wait_returned(readers[i], 9,
+				      "it wakes: there were as many messages as readers");
 	}
 	device_expect_empty(fd);
 }
@@ -184,7 +187,7 @@ TEST(killed_reader_takes_no_wakeup_along,
 {
 	int fd = device_open(O_RDWR);
 
-	for (int round = 0; round < 10; round++) {
+	for (int round = 0; round < ROUNDS; round++) {
 		struct caller *victim, *other;
 
 		run_on_one_cpu(true);
@@ -201,7 +204,8 @@ TEST(killed_reader_takes_no_wakeup_along,
 		while (!other->done && device_is_ready(fd, POLLIN))
 			if (!wait_a_moment())
 				test_fail("SIGKILL to a reader that was just woken",
-					  "the other reader gets the message", "it sleeps beside it");
+					  "the other reader gets the message",
+					  "it sleeps beside it");
 		if (!other->done)
 			device_send_text(fd, "for whom?");
 		wait_returned(other, 9, "it gets a message");
@@ -216,7 +220,7 @@ TEST(killed_writer_takes_no_wakeup_along,
 {
 	int fd = device_open(O_RDWR);
 
-	for (int round = 0; round < 10; round++) {
+	for (int round = 0; round < ROUNDS; round++) {
 		struct caller *victim, *other;
 
 		device_send_text(fd, "full");
@@ -234,7 +238,8 @@ TEST(killed_writer_takes_no_wakeup_along,
 		while (!other->done && device_is_ready(fd, POLLOUT))
 			if (!wait_a_moment())
 				test_fail("SIGKILL to a writer that was just woken",
-					  "the other writer gets the free slot", "it sleeps beside it");
+					  "the other writer gets the free slot",
+					  "it sleeps beside it");
 		if (!other->done)
 			device_expect_text(fd, "victim");
 		wait_returned(other, 5, "it wrote its message");
@@ -275,7 +280,8 @@ TEST(short_buffer_passes_the_wakeup_on,
 {
 	int fd = device_open(O_RDWR);
 
-	expect_passed_on(fd, start_reader(fd, 2), EMSGSIZE, "a sleeping reader with 2 bytes of buffer");
+	expect_passed_on(fd, start_reader(fd, 2), EMSGSIZE,
+			 "a sleeping reader with 2 bytes of buffer");
 }
 
 TEST(faulting_reader_passes_the_wakeup_on,

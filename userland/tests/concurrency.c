@@ -39,8 +39,10 @@ static uint32_t sum_of(const struct parcel *parcel)
 
 static size_t pack(struct parcel *parcel, int writer, int number)
 {
+	const size_t most = LONGEST - sizeof(*parcel);
+
 	/* Lengths differ, so that a mix-up of two messages shows. */
-	parcel->length = sizeof(*parcel) + (writer * 37 + number * 11) % (LONGEST - sizeof(*parcel));
+	parcel->length = sizeof(*parcel) + (writer * 37 + number * 11) % most;
 	parcel->writer = writer;
 	parcel->number = number;
 	for (size_t i = 0; i < parcel->length - sizeof(*parcel); i++)
@@ -70,13 +72,16 @@ static void send_parcels(int writer)
 		do
 			n = write(fd, parcel, len);
 		while (n == -1 && (errno == ENOSPC || errno == EAGAIN) && !sched_yield());
-		expect(n == (ssize_t)len, "write() by one of 4 writers", number(len), "%s", result(n));
+		expect(n == (ssize_t)len, "write() by one of 4 writers", number(len), "%s",
+		       result(n));
 	}
 	_exit(0);
 }
 
 static void check_parcel(const struct parcel *parcel, ssize_t n, int *last)
 {
+	unsigned char *seen;
+
 	expect(n >= (ssize_t)sizeof(*parcel) && n == parcel->length && parcel->writer < WRITERS &&
 	       parcel->number < EACH && parcel->sum == sum_of(parcel),
 	       "read() by one of 4 readers", "a whole message, as it was written",
@@ -85,7 +90,8 @@ static void check_parcel(const struct parcel *parcel, ssize_t n, int *last)
 	       "in the order in which they were written", "number %d after number %d",
 	       parcel->number, last[parcel->writer]);
 	last[parcel->writer] = parcel->number;
-	expect(__atomic_add_fetch(&tally->seen[parcel->writer][parcel->number], 1, __ATOMIC_SEQ_CST) == 1,
+	seen = &tally->seen[parcel->writer][parcel->number];
+	expect(__atomic_add_fetch(seen, 1, __ATOMIC_SEQ_CST) == 1,
 	       "read() of all messages", "each once", "message %d of writer %d came twice",
 	       parcel->number, parcel->writer);
 }
@@ -341,8 +347,8 @@ TEST(texts_are_never_mixed,
 		expect(n >= 0, "pread() while 4 processes write", "a text", "%s", result(n));
 		for (ssize_t i = 1; i < n; i++)
 			expect(buf[i] == buf[0], "pread() while 4 processes write",
-			       "one writer's text", "\"%c\" at byte %zd of a text of \"%c\"", buf[i], i,
-			       buf[0]);
+			       "one writer's text", "\"%c\" at byte %zd of a text of \"%c\"",
+			       buf[i], i, buf[0]);
 		while (left && waitpid(-1, NULL, WNOHANG) > 0)
 			left--;
 	}

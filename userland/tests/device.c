@@ -61,8 +61,9 @@ void device_expect_empty(int fd)
 		expect(n == 0, "read() when nothing should be left", "0 (end of file)", "%s",
 		       result(n));
 	else
-		expect(n == -1 && errno == EAGAIN, "read() with O_NONBLOCK when nothing should be left",
-		       "-1 (EAGAIN)", "%s", result(n));
+		expect(n == -1 && errno == EAGAIN,
+		       "read() with O_NONBLOCK when nothing should be left", "-1 (EAGAIN)", "%s",
+		       result(n));
 	fcntl(fd, F_SETFL, flags);
 }
 
@@ -289,8 +290,8 @@ void wait_done(struct caller *caller, const char *why)
 {
 	while (!caller->done)
 		if (!wait_a_moment())
-			test_fail(caller->doing, why, "it sleeps on (process %d, state %c)", caller->pid,
-				  state_of(caller->pid));
+			test_fail(caller->doing, why, "it sleeps on (process %d, state %c)",
+				  caller->pid, state_of(caller->pid));
 }
 
 void wait_returned(struct caller *caller, long ret, const char *why)

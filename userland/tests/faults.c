@@ -24,11 +24,12 @@ static void expect_fault(ssize_t n, const char *call, size_t good)
 {
 	char did[96];
 
-	snprintf(did, sizeof(did), "%s of %d bytes, of which only %zu can be touched", call, LEN, good);
+	snprintf(did, sizeof(did), "%s of %d bytes, of which only %zu can be touched", call, LEN,
+		 good);
 	expect(n == -1 && errno == EFAULT, did, "-1 (EFAULT)", "%s", result(n));
 }
 
-SOLO_TEST(write_fault_changes_nothing,
+SOLO(write_fault_changes_nothing,
      .says = "write() from a bad pointer gets EFAULT and changes nothing", .page = "lab1.md#faults",
      .stages = ALL_STAGES)
 {
@@ -49,7 +50,7 @@ SOLO_TEST(write_fault_changes_nothing,
 	device_expect_empty(fd);
 }
 
-SOLO_TEST(read_fault_loses_nothing,
+SOLO(read_fault_loses_nothing,
      .says = "read() into a bad pointer gets EFAULT and loses nothing", .page = "lab2.md#faults",
      .stages = ALL_STAGES)
 {
@@ -65,15 +66,15 @@ SOLO_TEST(read_fault_loses_nothing,
 			     good_bytes[i]);
 	for (size_t i = 0; i < POINTERS; i++)
 		expect_fault(read(fd, bad_pointers[i], LEN), "read()", 0);
-	expect_fault(read(fd, partly_bad_buffer(LEN, LEN, false), LEN), "read() into read-only memory",
-		     0);
+	expect_fault(read(fd, partly_bad_buffer(LEN, LEN, false), LEN),
+		     "read() into read-only memory", 0);
 	device_expect_text(fd, text);
 	if (stage_number > 1)
 		device_expect_text(fd, "second");
 	device_expect_empty(fd);
 }
 
-SOLO_TEST(faults_on_a_full_queue_keep_it,
+SOLO(faults_on_a_full_queue_keep_it,
      .says = "faults on a full queue keep its messages and their order", .page = "lab2.md#faults",
      .stages = FROM_STAGE(2), .params = "max_msgs=3")
 {
@@ -99,7 +100,7 @@ static void expect_no_growth(long before, const char *did)
 	       "%ld more objects in the kernel's slab caches than before", after - before);
 }
 
-SOLO_TEST(reading_frees_the_message,
+SOLO(reading_frees_the_message,
      .says = "a message that was read is freed", .page = "lab2.md#memory",
      .stages = FROM_STAGE(2), .as_root = true)
 {
@@ -117,7 +118,7 @@ SOLO_TEST(reading_frees_the_message,
 	expect_no_growth(before, "1500 times: write(), read()");
 }
 
-SOLO_TEST(failed_writes_free_the_message,
+SOLO(failed_writes_free_the_message,
      .says = "a write() that fails frees what it allocated", .page = "lab2.md#memory",
      .stages = FROM_STAGE(2), .params = "max_msgs=1", .as_root = true)
 {

@@ -15,6 +15,7 @@
  *	# verdict: WORD         before "not ok": failed, time-out, unkillable, crashed,
  *	                        cannot-load or cannot-unload
  *	# did:/wanted:/saw:/note: TEXT
+ *	# log: TEXT             what the kernel log has of the test
  */
 #define _GNU_SOURCE
 #include "harness.h"
@@ -45,9 +46,6 @@
 
 /* How long a process may take to die of SIGKILL before it counts as unkillable. */
 #define KILL_MS		1000
-
-/* The linker makes these two from the section that TEST() fills. */
-extern const struct test __start_tests[], __stop_tests[];
 
 const char *module_name, *module_path;
 int stage_number;
@@ -158,7 +156,8 @@ static void mark_log(const char *what, const char *name)
 {
 	char line[160];
 	int fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
-	int len = snprintf(line, sizeof(line), "<6>judge: %s %s\n", what, name);
+	/* A warning: the console, which the host listens to, shows nothing less. */
+	int len = snprintf(line, sizeof(line), "<4>judge: %s %s\n", what, name);
 
 	if (fd < 0)
 		return;
@@ -222,7 +221,8 @@ static void unload(const struct test *test)
 
 		if (has_verdict)
 			_exit(EXIT_FAILED);
-		clean_copy(report->did, sizeof(report->did), "rmmod after the test, no file is open");
+		clean_copy(report->did, sizeof(report->did),
+			   "rmmod after the test, no file is open");
 		clean_copy(report->wanted, sizeof(report->wanted), "the module goes");
 		errno = error;
 		clean_copy(report->saw, sizeof(report->saw), result(-1));
@@ -363,8 +363,9 @@ static const char *judge_body(enum outcome outcome, int status)
 	if (outcome == TIMED_OUT)
 		return "time-out";
 	if (WIFSIGNALED(status)) {
-		snprintf(report->saw, sizeof(report->saw), "the test process died of signal %d (%s)",
-			 WTERMSIG(status), strsignal(WTERMSIG(status)));
+		snprintf(report->saw, sizeof(report->saw),
+			 "the test process died of signal %d (%s)", WTERMSIG(status),
+			 strsignal(WTERMSIG(status)));
 		return "crashed";
 	}
 	if (WEXITSTATUS(status) == EXIT_CANNOT_LOAD)
@@ -424,6 +425,7 @@ static bool run_test(const struct test *test, int index)
 		tell("wanted", report->wanted);
 		tell("saw", report->saw);
 		tell("note", report->note);
+		show_log();
 	}
 	printf("# ms: %lld\n", now_ms() - start);
 	printf("%s %d %s\n", verdict ? "not ok" : "ok", index, test->name);

@@ -67,8 +67,11 @@ struct test {
 	};								\
 	static void test_##name_(void)
 
+/* The linker makes these two from the section that TEST() fills. */
+extern const struct test __start_tests[], __stop_tests[];
+
 /* A test in which only one process uses the device at a time. */
-#define SOLO_TEST(name_, ...)	TEST(name_, .alone = true, __VA_ARGS__)
+#define SOLO(name_, ...)	TEST(name_, .alone = true, __VA_ARGS__)
 
 /**
  * test_fail() - end this test as failed

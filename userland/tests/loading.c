@@ -11,13 +11,13 @@
 #include "harness.h"
 #include "module.h"
 
-SOLO_TEST(module_loads_and_unloads,
+SOLO(module_loads_and_unloads,
      .says = "the module loads and unloads", .page = "lab1.md#loading", .stages = ALL_STAGES)
 {
 	/* The runner loads it before and unloads it after every test. */
 }
 
-SOLO_TEST(node_appears_and_goes,
+SOLO(node_appears_and_goes,
      .says = "the node appears with the module and goes with it", .page = "lab1.md#node",
      .stages = ALL_STAGES, .loads_itself = true, .as_root = true)
 {
@@ -32,7 +32,7 @@ SOLO_TEST(node_appears_and_goes,
 	expect_errno(stat(KMSGPIPE_NODE, &st), ENOENT);
 }
 
-SOLO_TEST(ordinary_user_can_read_and_write,
+SOLO(ordinary_user_can_read_and_write,
      .says = "an ordinary user may open the node to read and write", .page = "lab1.md#node",
      .stages = ALL_STAGES)
 {
@@ -46,7 +46,7 @@ SOLO_TEST(ordinary_user_can_read_and_write,
 	close(device_open(O_RDWR));
 }
 
-SOLO_TEST(second_load_is_refused,
+SOLO(second_load_is_refused,
      .says = "a second insmod is refused, and the device works on", .page = "lab1.md#loading",
      .stages = ALL_STAGES, .as_root = true)
 {
@@ -59,7 +59,7 @@ SOLO_TEST(second_load_is_refused,
 	device_expect_text(fd, "still here");
 }
 
-SOLO_TEST(unload_is_refused_while_open,
+SOLO(unload_is_refused_while_open,
      .says = "rmmod is refused while a file is open", .page = "lab1.md#unloading",
      .stages = ALL_STAGES, .as_root = true)
 {
@@ -71,7 +71,7 @@ SOLO_TEST(unload_is_refused_while_open,
 	device_send_text(fd, "still here");
 }
 
-SOLO_TEST(failed_load_leaves_nothing_behind,
+SOLO(failed_load_leaves_nothing_behind,
      .says = "a load that fails can be tried again", .page = "lab2.md#parameters",
      .stages = FROM_STAGE(2), .loads_itself = true, .as_root = true)
 {
@@ -85,7 +85,7 @@ SOLO_TEST(failed_load_leaves_nothing_behind,
 	}
 }
 
-SOLO_TEST(parameters_out_of_range_are_refused,
+SOLO(parameters_out_of_range_are_refused,
      .says = "a parameter out of range is refused with EINVAL; the log names its range",
      .page = "lab2.md#parameters", .stages = FROM_STAGE(2), .loads_itself = true, .as_root = true)
 {
@@ -110,7 +110,8 @@ SOLO_TEST(parameters_out_of_range_are_refused,
 		       "a line in the kernel log that names the parameter", "none has %s",
 		       table[i].name);
 		expect(log_lines_with(table[i].max) > 0, did,
-		       "a line in the kernel log that names the range", "none has %s", table[i].max);
+		       "a line in the kernel log that names the range", "none has %s",
+		       table[i].max);
 	}
 }
 
@@ -136,7 +137,7 @@ static void check_limits(const char *params, int msgs, size_t size)
 	expect_value(module_unload(), 0);
 }
 
-SOLO_TEST(parameters_at_their_limits_hold,
+SOLO(parameters_at_their_limits_hold,
      .says = "max_msgs and msg_size hold at 1 and at their maximum", .page = "lab2.md#parameters",
      .stages = FROM_STAGE(2), .loads_itself = true, .as_root = true, .seconds = 20)
 {
@@ -147,7 +148,7 @@ SOLO_TEST(parameters_at_their_limits_hold,
 	check_limits("", KMSGPIPE_MAX_MSGS, KMSGPIPE_MSG_SIZE);
 }
 
-SOLO_TEST(loads_and_unloads_100_times,
+SOLO(loads_and_unloads_100_times,
      .says = "100 times: load, use, unload with messages queued", .page = "lab2.md#memory",
      .stages = ALL_STAGES, .loads_itself = true, .as_root = true, .seconds = 20)
 {
@@ -167,6 +168,6 @@ SOLO_TEST(loads_and_unloads_100_times,
 	}
 	after = slab_objects();
 	expect(after - before < SLAB_NOISE, "99 times: insmod, 20 messages written, rmmod",
-	       "every byte is freed again", "%ld more objects in the kernel's slab caches than before",
-	       after - before);
+	       "every byte is freed again",
+	       "%ld more objects in the kernel's slab caches than before", after - before);
 }

@@ -40,16 +40,14 @@ bool module_is_loaded(void)
 	return !stat(path, &st);
 }
 
-int log_lines_with(const char *text)
+/* Calls @take for each record of the kernel log, oldest first. */
+static void read_log(void (*take)(const char *record, void *data), void *data)
 {
 	char record[4096];
-	int count = 0;
 	ssize_t n;
 	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 
-	if (fd < 0)
-		return -1;
-	for (;;) {
+	while (fd >= 0) {
 		n = read(fd, record, sizeof(record) - 1);
 		/* -EPIPE: records were overwritten before we read them; go on. */
 		if (n < 0 && errno == EPIPE)
@@ -57,13 +55,71 @@ int log_lines_with(const char *text)
 		if (n <= 0)
 			break;
 		record[n] = '\0';
-		if (strstr(record, "judge: begin "))
-			count = 0;
-		else if (strstr(record, text))
-			count++;
+		take(record, data);
 	}
-	close(fd);
-	return count;
+	if (fd >= 0)
+		close(fd);
+}
+
+static bool begins_test(const char *record)
+{
+	return strstr(record, ";judge: begin ");
+}
+
+struct search {
+	const char *text;
+	int count;
+};
+
+static void count_record(const char *record, void *data)
+{
+	struct search *search = data;
+
+	if (begins_test(record))
+		search->count = 0;
+	else if (strstr(record, search->text))
+		search->count++;
+}
+
+int log_lines_with(const char *text)
+{
+	struct search search = { .text = text };
+
+	read_log(count_record, &search);
+	return search.count;
+}
+
+#define SHOWN 6
+
+struct tail {
+	char lines[SHOWN][128];
+	unsigned int count;
+};
+
+/*
+ * A record is "PRIORITY,NUMBER,TIME,FLAGS;TEXT", then lines for programs
+ * (Documentation/ABI/testing/dev-kmsg).
+ */
+static void keep_record(const char *record, void *data)
+{
+	const char *text = strchr(record, ';');
+	struct tail *tail = data;
+
+	if (begins_test(record))
+		tail->count = 0;
+	else if (text && !strstr(record, ";judge: "))
+		snprintf(tail->lines[tail->count++ % SHOWN], sizeof(tail->lines[0]), "%.*s",
+			 (int)strcspn(text + 1, "\n"), text + 1);
+}
+
+void show_log(void)
+{
+	struct tail tail = { .count = 0 };
+	unsigned int i;
+
+	read_log(keep_record, &tail);
+	for (i = tail.count > SHOWN ? tail.count - SHOWN : 0; i < tail.count; i++)
+		printf("# log: %s\n", tail.lines[i % SHOWN]);
 }
 
 long slab_objects(void)

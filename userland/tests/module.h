@@ -16,6 +16,9 @@ bool module_is_loaded(void);
 /* How many times @text stands in the kernel log since the current test began. */
 int log_lines_with(const char *text);
 
+/* Prints the last lines of the kernel log since the current test began, each as "# log: ...". */
+void show_log(void);
+
 /*
  * Objects allocated from the kernel's kmalloc caches right now, from /proc/slabinfo.
  * It is exact for what is long freed only, so a leak test leaks a thousand times and

@@ -188,8 +188,8 @@ TEST(edge_triggered_epoll_sees_every_message,
 		for (int j = 0; j < 2; j++) {
 			device_send_numbers(fd, 2 * i + j, 1);
 			events = epoll_now(epoll);
-			expect(events & EPOLLIN, "write(), then epoll_wait() with EPOLLET", "EPOLLIN",
-			       "events 0x%x", events);
+			expect(events & EPOLLIN, "write(), then epoll_wait() with EPOLLET",
+			       "EPOLLIN", "events 0x%x", events);
 		}
 		device_expect_numbers(fd, 2 * i, 2);
 		device_expect_empty(fd);
@@ -213,8 +213,9 @@ TEST(edge_triggered_epoll_sees_room,
 
 		device_expect_text(fd, "full");
 		events = epoll_now(epoll);
-		expect(events & EPOLLOUT, "read() from a full queue, then epoll_wait() with EPOLLET",
-		       "EPOLLOUT", "events 0x%x", events);
+		expect(events & EPOLLOUT,
+		       "read() from a full queue, then epoll_wait() with EPOLLET", "EPOLLOUT",
+		       "events 0x%x", events);
 		device_send_text(fd, "full");
 		expect_errno(write(fd, "more", 4), EAGAIN);
 	}

@@ -10,7 +10,7 @@
 #include "device.h"
 #include "harness.h"
 
-SOLO_TEST(first_in_first_out,
+SOLO(first_in_first_out,
      .says = "messages come out in the order in which they went in", .page = "lab2.md#fifo",
      .stages = FROM_STAGE(2))
 {
@@ -23,7 +23,7 @@ SOLO_TEST(first_in_first_out,
 	device_expect_empty(fd);
 }
 
-SOLO_TEST(one_read_takes_one_message,
+SOLO(one_read_takes_one_message,
      .says = "one read() takes one message, however large its buffer", .page = "lab2.md#fifo",
      .stages = FROM_STAGE(2))
 {
@@ -38,7 +38,7 @@ SOLO_TEST(one_read_takes_one_message,
 	device_expect_empty(fd);
 }
 
-SOLO_TEST(all_files_share_one_queue,
+SOLO(all_files_share_one_queue,
      .says = "every open file sees the same queue", .page = "lab2.md#fifo", .stages = FROM_STAGE(2))
 {
 	int first = device_open(O_RDWR), second = device_open(O_RDWR);
@@ -50,7 +50,7 @@ SOLO_TEST(all_files_share_one_queue,
 	device_expect_empty(first);
 }
 
-SOLO_TEST(short_buffer_is_refused,
+SOLO(short_buffer_is_refused,
      .says = "too small a buffer gets EMSGSIZE; the message stays first",
      .page = "lab2.md#short-buffers", .stages = FROM_STAGE(2))
 {
@@ -78,7 +78,7 @@ static void expect_full(int fd)
 		       "-1 (EAGAIN)", "%s", result(n));
 }
 
-SOLO_TEST(full_queue_takes_no_more,
+SOLO(full_queue_takes_no_more,
      .says = "a full queue takes no more until one is read", .page = "lab2.md#full",
      .stages = FROM_STAGE(2), .params = "max_msgs=3")
 {
@@ -94,7 +94,7 @@ SOLO_TEST(full_queue_takes_no_more,
 	device_expect_empty(fd);
 }
 
-SOLO_TEST(queue_of_one_works,
+SOLO(queue_of_one_works,
      .says = "with max_msgs=1 the queue holds exactly one", .page = "lab2.md#full",
      .stages = FROM_STAGE(2), .params = "max_msgs=1")
 {
@@ -108,7 +108,7 @@ SOLO_TEST(queue_of_one_works,
 	}
 }
 
-SOLO_TEST(messages_have_no_position,
+SOLO(messages_have_no_position,
      .says = "lseek(), pread() and pwrite() get ESPIPE", .page = "lab2.md#no-position",
      .stages = FROM_STAGE(2))
 {

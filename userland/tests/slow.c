@@ -56,7 +56,8 @@ static void make_slow_page(void)
 	range.range.len = PAGE;
 	expect(!ioctl(faults, UFFDIO_API, &api) && !ioctl(faults, UFFDIO_REGISTER, &range),
 	       "UFFDIO_REGISTER", "0", "%s", result(-1));
-	expect(!pthread_create(&thread, NULL, provide_page, NULL), "pthread_create()", "0", "an error");
+	expect(!pthread_create(&thread, NULL, provide_page, NULL), "pthread_create()", "0",
+	       "an error");
 }
 
 static long slow_read(struct caller *self)

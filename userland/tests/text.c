@@ -9,7 +9,7 @@
 #include "device.h"
 #include "harness.h"
 
-SOLO_TEST(read_returns_what_was_written,
+SOLO(read_returns_what_was_written,
      .says = "read() returns what was written", .page = "lab1.md#reading", .stages = ALL_STAGES)
 {
 	int writer = device_open(O_WRONLY), reader = device_open(O_RDONLY);
@@ -18,7 +18,7 @@ SOLO_TEST(read_returns_what_was_written,
 	device_expect_text(reader, "hello, kernel");
 }
 
-SOLO_TEST(text_survives_closing,
+SOLO(text_survives_closing,
      .says = "what was written stays when the file is closed", .page = "lab1.md#opening",
      .stages = ALL_STAGES)
 {
@@ -29,7 +29,7 @@ SOLO_TEST(text_survives_closing,
 	device_expect_text(device_open(O_RDONLY), "written, then closed");
 }
 
-SOLO_TEST(every_byte_value_goes_through,
+SOLO(every_byte_value_goes_through,
      .says = "any byte goes through unchanged, zero included", .page = "lab1.md#writing",
      .stages = ALL_STAGES)
 {
@@ -45,7 +45,7 @@ SOLO_TEST(every_byte_value_goes_through,
 	       n == 256 ? "but other bytes" : "not the length written");
 }
 
-SOLO_TEST(read_when_empty_is_end_of_file,
+SOLO(read_when_empty_is_end_of_file,
      .says = "read() returns 0 (end of file) when nothing is there", .page = "lab1.md#reading",
      .stages = STAGE(1) | STAGE(2))
 {
@@ -59,7 +59,7 @@ SOLO_TEST(read_when_empty_is_end_of_file,
 	expect_value(read(fd, buf, sizeof(buf)), 0);
 }
 
-SOLO_TEST(write_replaces_the_text,
+SOLO(write_replaces_the_text,
      .says = "write() replaces the whole text, a longer one too", .page = "lab1.md#writing",
      .stages = STAGE(1))
 {
@@ -70,7 +70,7 @@ SOLO_TEST(write_replaces_the_text,
 	device_expect_text(device_open(O_RDONLY), "short");
 }
 
-SOLO_TEST(rest_follows_by_position,
+SOLO(rest_follows_by_position,
      .says = "a small buffer gets the text piece by piece, then 0", .page = "lab1.md#position",
      .stages = STAGE(1))
 {
@@ -86,7 +86,7 @@ SOLO_TEST(rest_follows_by_position,
 	expect(!strcmp(all, text), "read() of 4 bytes at a time", text, "\"%s\"", all);
 }
 
-SOLO_TEST(lseek_and_pread_follow_the_position,
+SOLO(lseek_and_pread_follow_the_position,
      .says = "lseek() and pread() choose where in the text to read", .page = "lab1.md#position",
      .stages = STAGE(1))
 {
@@ -95,7 +95,8 @@ SOLO_TEST(lseek_and_pread_follow_the_position,
 
 	device_send_text(device_open(O_WRONLY), "0123456789");
 	expect_value(pread(fd, buf, 3, 4), 3);
-	expect(!memcmp(buf, "456", 3), "pread(fd, buf, 3, 4) of 0123456789", "456", "\"%.3s\"", buf);
+	expect(!memcmp(buf, "456", 3), "pread(fd, buf, 3, 4) of 0123456789", "456", "\"%.3s\"",
+	       buf);
 	expect_value(pread(fd, buf, 3, 10), 0);
 	expect_value(lseek(fd, 8, SEEK_SET), 8);
 	expect_value(read(fd, buf, sizeof(buf)), 2);
@@ -104,7 +105,7 @@ SOLO_TEST(lseek_and_pread_follow_the_position,
 	device_expect_text(fd, "0123456789");
 }
 
-SOLO_TEST(each_open_has_its_own_position,
+SOLO(each_open_has_its_own_position,
      .says = "two open files read the text independently", .page = "lab1.md#position",
      .stages = STAGE(1))
 {
@@ -115,7 +116,7 @@ SOLO_TEST(each_open_has_its_own_position,
 	device_expect_text(second, "for both");
 }
 
-SOLO_TEST(longest_message_goes_through,
+SOLO(longest_message_goes_through,
      .says = "a message of exactly the limit goes through", .page = "lab1.md#limits",
      .stages = ALL_STAGES)
 {
@@ -126,11 +127,11 @@ SOLO_TEST(longest_message_goes_through,
 		out[i] = 'a' + i % 26;
 	device_send(device_open(O_WRONLY), out, sizeof(out));
 	n = read(device_open(O_RDONLY), in, sizeof(in));
-	expect(n == sizeof(out) && !memcmp(in, out, sizeof(out)), "write() of 256 bytes, then read()",
-	       "the same 256 bytes", "%s", result(n));
+	expect(n == sizeof(out) && !memcmp(in, out, sizeof(out)),
+	       "write() of 256 bytes, then read()", "the same 256 bytes", "%s", result(n));
 }
 
-SOLO_TEST(too_long_a_message_is_refused,
+SOLO(too_long_a_message_is_refused,
      .says = "a longer one gets EMSGSIZE and changes nothing", .page = "lab1.md#limits",
      .stages = ALL_STAGES)
 {
@@ -146,7 +147,7 @@ SOLO_TEST(too_long_a_message_is_refused,
 	device_expect_empty(fd);
 }
 
-SOLO_TEST(huge_counts_are_refused,
+SOLO(huge_counts_are_refused,
      .says = "a count near the largest integers gets EMSGSIZE, no memory", .page = "lab1.md#limits",
      .stages = ALL_STAGES)
 {
@@ -165,7 +166,7 @@ SOLO_TEST(huge_counts_are_refused,
 	device_expect_empty(fd);
 }
 
-SOLO_TEST(writing_nothing_changes_nothing,
+SOLO(writing_nothing_changes_nothing,
      .says = "write() of 0 bytes returns 0 and changes nothing", .page = "lab1.md#writing",
      .stages = ALL_STAGES)
 {
