@@ -48,6 +48,7 @@ OPTIONS = (
     ("CONFIG_TTY", "the serial ports"),
     ("CONFIG_EPOLL", "the poll tests"),
     ("CONFIG_USERFAULTFD", "the tests of slow copies"),
+    ("CONFIG_SLUB_DEBUG", "the tests for leaks"),
 )
 
 SERIES = re.compile(r"(?:stock-)?(\d+\.\d+)")
