@@ -13,7 +13,7 @@
 
 #define SIZE 64
 
-TEST(nonblocking_read_says_eagain,
+SOLO(nonblocking_read_says_eagain,
      .says = "with O_NONBLOCK read() of an empty queue gets EAGAIN", .page = "lab3.md#nonblocking",
      .stages = FROM_STAGE(3))
 {
@@ -26,7 +26,7 @@ TEST(nonblocking_read_says_eagain,
 	expect_errno(read(fd, buf, sizeof(buf)), EAGAIN);
 }
 
-TEST(nonblocking_write_says_eagain,
+SOLO(nonblocking_write_says_eagain,
      .says = "with O_NONBLOCK write() to a full queue gets EAGAIN", .page = "lab3.md#nonblocking",
      .stages = FROM_STAGE(3), .params = "max_msgs=1")
 {
@@ -81,7 +81,7 @@ static void expect_ready(int fd, bool in, bool out, const char *when)
 	       "revents 0x%x (POLLERR 0x8, POLLHUP 0x10, POLLNVAL 0x20)", pfd.revents);
 }
 
-TEST(poll_tells_the_state,
+SOLO(poll_tells_the_state,
      .says = "poll(): IN when there is a message, OUT when there is room", .page = "lab3.md#poll",
      .stages = FROM_STAGE(3), .params = "max_msgs=2")
 {
@@ -174,7 +174,7 @@ static unsigned int epoll_now(int epoll)
 	return n ? event.events : 0;
 }
 
-TEST(edge_triggered_epoll_sees_every_message,
+SOLO(edge_triggered_epoll_sees_every_message,
      .says = "edge-triggered epoll reports each new message", .page = "lab3.md#epoll",
      .stages = FROM_STAGE(3))
 {
@@ -199,7 +199,7 @@ TEST(edge_triggered_epoll_sees_every_message,
 	}
 }
 
-TEST(edge_triggered_epoll_sees_room,
+SOLO(edge_triggered_epoll_sees_room,
      .says = "edge-triggered epoll reports room in a queue that was full", .page = "lab3.md#epoll",
      .stages = FROM_STAGE(3), .params = "max_msgs=1")
 {
