@@ -24,14 +24,13 @@ def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def _remembered(image: Path | None = None) -> tuple[str, str] | None:
+def _notes() -> dict[str, list[str]]:
+    """What trial boots since this machine's own boot have shown, by kernel image."""
     try:
-        note = json.loads((cache.root() / "accel.json").read_text())
-        if note["boot_id"] == _boot_id() and (image is None or note["image"] == str(image)):
-            return note["accel"], note["why"]
-    except (OSError, ValueError, KeyError):
-        pass
-    return None
+        notes = json.loads((cache.root() / "accel.json").read_text())
+        return dict(notes["kernels"]) if notes["boot_id"] == _boot_id() else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _obvious() -> tuple[str, str] | None:
@@ -44,20 +43,22 @@ def _obvious() -> tuple[str, str] | None:
 
 def known() -> tuple[str, str]:
     """What is known without trying: ('kvm', 'tcg' or 'unknown', the reason in words)."""
-    return _obvious() or _remembered() or ("unknown", "/dev/kvm is there; not tried yet")
+    tried = list(_notes().values())
+    return _obvious() or tuple(tried[-1] if tried else ("unknown", "/dev/kvm: not tried yet"))
 
 
 def choose(machine: Machine) -> tuple[str, str]:
     """What to use for this machine, tried out if need be."""
-    answer = _obvious() or _remembered(machine.image)
+    answer = _obvious() or _notes().get(str(machine.image))
     if answer:
-        return answer
+        return tuple(answer)
     print(f"Trying whether KVM works here (at most {TRIAL_SECONDS} s, once per boot) ...", flush=True)
     try:
         boot(replace(machine, accel="kvm"), TRIAL_SECONDS).kill()
         answer = "kvm", "KVM"
     except VmGone:
         answer = "tcg", "emulated: KVM boots no guest here"
-    note = {"boot_id": _boot_id(), "image": str(machine.image), "accel": answer[0], "why": answer[1]}
-    cache.write_atomic(cache.root() / "accel.json", json.dumps(note))
+    notes = {**_notes(), str(machine.image): answer}
+    text = json.dumps({"boot_id": _boot_id(), "kernels": notes}, indent=1)
+    cache.write_atomic(cache.root() / "accel.json", text)
     return answer
