@@ -60,24 +60,145 @@ TEST(file_opened_later_wakes_a_reader,
 	wait_returned(reader, 4, "it wakes when a message is written through another file");
 }
 
-TEST(sleeping_reader_uses_no_cpu,
-     .says = "a sleeper sleeps until woken and does not look again and again",
-     .page = "lab3.md#sleeping-readers", .stages = FROM_STAGE(3))
+/* Nothing depends on how long we look: a proper sleeper runs 0 times in any time. */
+static void expect_sleeping_soundly(struct caller *caller, const char *did)
 {
 	const struct timespec while_asleep = { .tv_nsec = 250000000 };
-	int fd = device_open(O_RDWR);
-	struct caller *reader = start_reader(fd, SIZE);
 	long before, after;
 
-	wait_asleep(reader);
-	before = times_scheduled(reader);
-	/* Nothing here depends on this time: a proper sleeper runs 0 times in any. */
+	wait_asleep(caller);
+	before = times_scheduled(caller);
 	nanosleep(&while_asleep, NULL);
-	after = times_scheduled(reader);
-	expect(after - before <= 1, "read() on an empty queue, watched for 0.25 s",
-	       "it sleeps until a message comes", "it ran %ld times meanwhile", after - before);
+	after = times_scheduled(caller);
+	expect(after - before <= 1, did, "it sleeps until it is woken",
+	       "it ran %ld times meanwhile", after - before);
+}
+
+TEST(sleeping_reader_uses_no_cpu,
+     .says = "a sleeping reader sleeps until woken and does not look again and again",
+     .page = "lab3.md#sleeping-readers", .stages = FROM_STAGE(3))
+{
+	int fd = device_open(O_RDWR);
+	struct caller *reader = start_reader(fd, SIZE);
+
+	expect_sleeping_soundly(reader, "read() on an empty queue, watched for 0.25 s");
 	device_send_text(fd, "done");
 	wait_returned(reader, 4, "it wakes when a message is written");
+}
+
+TEST(sleeping_writer_uses_no_cpu,
+     .says = "a sleeping writer sleeps until woken and does not look again and again",
+     .page = "lab3.md#sleeping-writers", .stages = FROM_STAGE(3), .params = "max_msgs=1")
+{
+	int fd = device_open(O_RDWR);
+	struct caller *writer;
+
+	device_send_text(fd, "full");
+	writer = start_writer(fd, "done");
+	expect_sleeping_soundly(writer, "write() to a full queue, watched for 0.25 s");
+	device_expect_text(fd, "full");
+	wait_returned(writer, 4, "it wakes when a message is read");
+}
+
+/*
+ * The sleeper is woken and cannot run, as it shares our CPU and we do not let go of it.
+ * Meanwhile we take away what it was woken for.
+ */
+TEST(woken_reader_looks_again,
+     .says = "a woken reader whose message is gone already goes back to sleep",
+     .page = "lab3.md#sleeping-readers", .stages = FROM_STAGE(3), .as_root = true)
+{
+	int fd = device_open(O_RDWR);
+	struct caller *reader;
+
+	run_on_one_cpu(true);
+	reader = start_reader(fd, SIZE);
+	wait_asleep(reader);
+	keep_the_cpu(true);
+	device_send_text(fd, "gone");
+	device_expect_text(fd, "gone");
+	keep_the_cpu(false);
+	run_on_one_cpu(false);
+	wait_asleep(reader);
+	device_send_text(fd, "at last");
+	wait_returned(reader, 7, "it gets the next message");
+	device_expect_empty(fd);
+}
+
+TEST(woken_writer_looks_again,
+     .says = "a woken writer whose slot is taken already goes back to sleep",
+     .page = "lab3.md#sleeping-writers", .stages = FROM_STAGE(3), .as_root = true,
+     .params = "max_msgs=1")
+{
+	int fd = device_open(O_RDWR);
+	struct caller *writer;
+
+	device_send_text(fd, "full");
+	run_on_one_cpu(true);
+	writer = start_writer(fd, "at last");
+	wait_asleep(writer);
+	keep_the_cpu(true);
+	device_expect_text(fd, "full");
+	device_send_text(fd, "full again");
+	keep_the_cpu(false);
+	run_on_one_cpu(false);
+	wait_asleep(writer);
+	device_expect_text(fd, "full again");
+	wait_returned(writer, 7, "it writes when there is room again");
+	device_expect_text(fd, "at last");
+	device_expect_empty(fd);
+}
+
+/*
+ * The other way round: the sleeper shares our CPU and goes first wherever the kernel
+ * asks who should run. Woken too early it finds nothing, and sleeps on for good.
+ */
+static struct caller *start_urgent(struct caller *caller)
+{
+	const struct sched_param priority = { .sched_priority = 1 };
+
+	expect(!sched_setscheduler(caller->pid, SCHED_FIFO, &priority), "sched_setscheduler()", "0",
+	       "%s", result(-1));
+	wait_asleep(caller);
+	return caller;
+}
+
+TEST(message_is_there_when_its_reader_wakes,
+     .says = "a reader that runs the moment it is woken finds the message",
+     .page = "lab3.md#nobody-sleeps-beside-work", .stages = FROM_STAGE(3), .as_root = true)
+{
+	int fd = device_open(O_RDWR);
+
+	run_on_one_cpu(true);
+	for (int round = 0; round < 10; round++) {
+		struct caller *reader = start_urgent(start_reader(fd, SIZE));
+
+		device_send_text(fd, "now");
+		wait_returned(reader, 3, "it wakes when the message is in the queue, not before");
+	}
+	run_on_one_cpu(false);
+	device_expect_empty(fd);
+}
+
+TEST(room_is_there_when_its_writer_wakes,
+     .says = "a writer that runs the moment it is woken finds the room",
+     .page = "lab3.md#nobody-sleeps-beside-work", .stages = FROM_STAGE(3), .as_root = true,
+     .params = "max_msgs=1")
+{
+	int fd = device_open(O_RDWR);
+
+	run_on_one_cpu(true);
+	for (int round = 0; round < 10; round++) {
+		struct caller *writer;
+
+		device_send_text(fd, "full");
+		writer = start_urgent(start_writer(fd, "now"));
+		device_expect_text(fd, "full");
+		wait_returned(writer, 3, "it wakes when the message is out of the queue, not before");
+		device_expect_text(fd, "now");
+	}
+	run_on_one_cpu(false);
+	device_expect_empty(fd);
 }
 
 static void start_readers(struct caller **readers, int fd, int count)
@@ -172,6 +293,31 @@ TEST(messages_sent_at_once_wake_everybody,
 		for (int i = 0; i < SLEEPERS; i++)
 			wait_returned(readers[i], 9,
 				      "it wakes: there were as many messages as readers");
+	}
+	device_expect_empty(fd);
+}
+
+TEST(slots_freed_at_once_wake_everybody,
+     .says = "writers that run late still find every free slot",
+     .page = "lab3.md#nobody-sleeps-beside-work", .stages = FROM_STAGE(3), .params = "max_msgs=4")
+{
+	struct caller *writers[SLEEPERS];
+	int fd = device_open(O_RDWR);
+
+	for (int round = 0; round < 10; round++) {
+		device_send_numbers(fd, 0, SLEEPERS);
+		/* All on one CPU: nobody who is woken runs before all is read. */
+		run_on_one_cpu(true);
+		for (int i = 0; i < SLEEPERS; i++)
+			writers[i] = start_writer(fd, "late");
+		for (int i = 0; i < SLEEPERS; i++)
+			wait_asleep(writers[i]);
+		device_expect_numbers(fd, 0, SLEEPERS);
+		run_on_one_cpu(false);
+		for (int i = 0; i < SLEEPERS; i++)
+			wait_returned(writers[i], 4, "it wakes: as many slots were freed as writers sleep");
+		for (int i = 0; i < SLEEPERS; i++)
+			device_expect_text(fd, "late");
 	}
 	device_expect_empty(fd);
 }

@@ -18,6 +18,7 @@
 #define READERS 4
 #define EACH 120
 #define LONGEST 200
+#define RACES 300
 
 /* What a message says of itself, so that its reader can tell if it is whole. */
 struct parcel {
@@ -227,6 +228,205 @@ TEST(message_being_read_goes_to_one,
 	       "two read() at once, the copy of one takes long", "\"message 1\" and \"message 2\"",
 	       "\"%.9s\" and \"%.9s\"", slow->data, other->data);
 	device_expect_empty(fd);
+}
+
+TEST(reader_waiting_for_a_slow_one_can_be_killed,
+     .says = "SIGKILL ends a reader that waits for a slow one, which goes on unharmed",
+     .page = "lab3.md#signals", .stages = FROM_STAGE(3), .as_root = true)
+{
+	int fd = device_open(O_RDWR);
+	struct caller *slow, *other;
+
+	device_send_text(fd, "message 1");
+	slow = start_slow_reader(fd, LONGEST);
+	other = start_reader(device_open(O_RDONLY), LONGEST);
+	/* It may wait for the slow one's message, or for the next one. */
+	while (!is_waiting(other) && wait_a_moment())
+		;
+	kill_and_reap(other);
+	let_go();
+	wait_returned(slow, 9, "it gets its message, although another reader has gone");
+	expect(!memcmp(slow->data, "message 1", 9), slow->doing, "\"message 1\"", "\"%.9s\"",
+	       slow->data);
+	device_expect_empty(fd);
+	device_send_text(fd, "message 2");
+	device_expect_text(fd, "message 2");
+}
+
+/*
+ * Two processes, each on a CPU of its own, that make a call at the same moment, again and
+ * again: what two CPUs do to data without a lock shows in few rounds. The first one is the
+ * test itself; it looks at what has come of it while the second one waits.
+ */
+struct race {
+	int arrived;
+	long ret[2];
+	int error[2];
+	char data[2][LONGEST];
+};
+
+static struct race *race;
+
+/* Until both are here. A pause in between would make one of them late. */
+static void meet(void)
+{
+	static int meetings;
+	int all = 2 * ++meetings;
+
+	__atomic_add_fetch(&race->arrived, 1, __ATOMIC_SEQ_CST);
+	for (int i = 1; __atomic_load_n(&race->arrived, __ATOMIC_SEQ_CST) < all; i++)
+		if (i % 2048 == 0)
+			sched_yield();
+}
+
+/* One of the two starts a moment later, each time another one: 0 to about 1 us. */
+static void stagger(int me, int round)
+{
+	for (volatile int i = round % 2 == me ? round * 7 % 64 * 4 : 0; i > 0; i--)
+		;
+}
+
+static void stay_on_cpu(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	/* On a machine with one CPU the race is a slow one, but goes on. */
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+/* Makes the call of racer @me each time; look() is for the first one, after each round. */
+static void run_race(int me, long (*call)(int me), void (*look)(void))
+{
+	stay_on_cpu(me);
+	for (int round = 0; round < RACES; round++) {
+		meet();
+		stagger(me, round);
+		race->ret[me] = call(me);
+		race->error[me] = errno;
+		meet();
+		if (!me)
+			look();
+	}
+}
+
+static void start_race(long (*call)(int me), void (*look)(void))
+{
+	pid_t pid;
+
+	race = shared_memory(sizeof(*race));
+	pid = fork();
+	expect(pid >= 0, "fork()", "a process", "%s", result(-1));
+	if (!pid) {
+		run_race(1, call, look);
+		_exit(0);
+	}
+	run_race(0, call, look);
+	waitpid(pid, NULL, 0);
+}
+
+static int race_fd;
+
+static long race_write(int me)
+{
+	return write(race_fd, me ? "1" : "0", 1);
+}
+
+static long race_read(int me)
+{
+	return read(race_fd, race->data[me], LONGEST);
+}
+
+static void expect_one_writer(void)
+{
+	char text[2] = { race->ret[0] == 1 ? '0' : '1', '\0' };
+
+	expect((race->ret[0] == 1) + (race->ret[1] == 1) == 1,
+	       "2 write() at the same moment, with room for one message", "one of them succeeds",
+	       "%ld and %ld", race->ret[0], race->ret[1]);
+	device_expect_text(race_fd, text);
+	device_expect_empty(race_fd);
+}
+
+TEST(racing_writers_never_overfill,
+     .says = "2 writers at the same moment, room for one message: one gets in",
+     .page = "lab2.md#concurrency", .stages = FROM_STAGE(2), .params = "max_msgs=1", .seconds = 15)
+{
+	race_fd = device_open(O_RDWR | O_NONBLOCK);
+	start_race(race_write, expect_one_writer);
+}
+
+static void expect_both_messages(void)
+{
+	char buf[LONGEST];
+	int sum = 0;
+
+	expect(race->ret[0] == 1 && race->ret[1] == 1, "2 write() at the same moment", "1 and 1",
+	       "%ld and %ld", race->ret[0], race->ret[1]);
+	for (int i = 0; i < 2; i++) {
+		expect_value(read(race_fd, buf, sizeof(buf)), 1);
+		sum += buf[0];
+	}
+	expect(sum == '0' + '1', "2 write() at the same moment, then 2 read()", "both messages",
+	       "one of them twice");
+	device_expect_empty(race_fd);
+}
+
+TEST(racing_writers_lose_nothing,
+     .says = "2 writers at the same moment: both messages are there", .page = "lab2.md#concurrency",
+     .stages = FROM_STAGE(2), .seconds = 15)
+{
+	race_fd = device_open(O_RDWR | O_NONBLOCK);
+	start_race(race_write, expect_both_messages);
+}
+
+static void expect_one_reader(void)
+{
+	static int round;
+	char text[16];
+
+	expect((race->ret[0] > 0) + (race->ret[1] > 0) == 1,
+	       "2 read() at the same moment, of one message", "one of them gets it", "%ld and %ld",
+	       race->ret[0], race->ret[1]);
+	device_expect_empty(race_fd);
+	snprintf(text, sizeof(text), "message %d", round++);
+	device_send_text(race_fd, text);
+}
+
+TEST(racing_readers_share_nothing,
+     .says = "2 readers at the same moment, one message: one gets it",
+     .page = "lab2.md#concurrency", .stages = FROM_STAGE(2), .seconds = 15)
+{
+	race_fd = device_open(O_RDWR | O_NONBLOCK);
+	device_send_text(race_fd, "the first");
+	start_race(race_read, expect_one_reader);
+}
+
+static long race_write_text(int me)
+{
+	char text[KMSGPIPE_MSG_SIZE];
+
+	memset(text, 'a' + me, sizeof(text));
+	return write(race_fd, text, sizeof(text));
+}
+
+static void expect_one_text(void)
+{
+	char buf[KMSGPIPE_MSG_SIZE];
+
+	expect_value(pread(race_fd, buf, sizeof(buf), 0), sizeof(buf));
+	for (size_t i = 1; i < sizeof(buf); i++)
+		expect(buf[i] == buf[0], "2 write() at the same moment, then pread()",
+		       "one writer's text", "\"%c\" at byte %zu of a text of \"%c\"", buf[i], i, buf[0]);
+}
+
+TEST(racing_writers_mix_nothing,
+     .says = "2 writers at the same moment: one text is there, not a mix",
+     .page = "lab1.md#concurrency", .stages = STAGE(1), .seconds = 15)
+{
+	race_fd = device_open(O_RDWR);
+	start_race(race_write_text, expect_one_text);
 }
 
 TEST(writers_and_readers_lose_nothing,

@@ -231,6 +231,11 @@ bool is_asleep(const struct caller *caller)
 	return !caller->done && state_of(caller->pid) == 'S' && call_of(caller->pid) >= 0;
 }
 
+bool is_waiting(const struct caller *caller)
+{
+	return is_asleep(caller) || state_of(caller->pid) == 'D';
+}
+
 void wait_asleep(struct caller *caller)
 {
 	while (!is_asleep(caller)) {

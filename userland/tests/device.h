@@ -81,6 +81,9 @@ void wait_asleep(struct caller *caller);
 /* True if it sleeps at this moment. */
 bool is_asleep(const struct caller *caller);
 
+/* True if it sleeps at this moment, be it where no signal can reach it. */
+bool is_waiting(const struct caller *caller);
+
 /* How often the process was given a CPU so far. */
 long times_scheduled(const struct caller *caller);
 

@@ -148,10 +148,25 @@ SOLO(parameters_at_their_limits_hold,
 	check_limits("", KMSGPIPE_MAX_MSGS, KMSGPIPE_MSG_SIZE);
 }
 
+/* How many character devices have a number now, by whatever name. */
+static int device_numbers(void)
+{
+	FILE *devices = fopen("/proc/devices", "r");
+	char line[128];
+	int count = 0;
+
+	expect(devices, "open(\"/proc/devices\")", "a file", "%s", result(-1));
+	while (fgets(line, sizeof(line), devices))
+		count++;
+	fclose(devices);
+	return count;
+}
+
 SOLO(loads_and_unloads_100_times,
      .says = "100 times: load, use, unload with messages queued", .page = "lab2.md#memory",
      .stages = ALL_STAGES, .loads_itself = true, .as_root = true, .seconds = 20)
 {
+	int numbers = device_numbers(), left;
 	long before = 0, after;
 
 	for (int i = 0; i < 100; i++) {
@@ -166,6 +181,9 @@ SOLO(loads_and_unloads_100_times,
 		close(fd);
 		expect_value(module_unload(), 0);
 	}
+	left = device_numbers() - numbers;
+	expect(!left, "100 times: insmod, rmmod", "every device number is given back",
+	       "%d more in /proc/devices than before", left);
 	after = slab_objects();
 	expect(after - before < SLAB_NOISE, "99 times: insmod, 20 messages written, rmmod",
 	       "every byte is freed again",
