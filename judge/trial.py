@@ -24,8 +24,11 @@ from .vm import LOG_LIMIT, Machine, Vm, VmGone
 
 # Between two signs of life, outside of a test: starting a program, calibrating.
 IDLE_SECONDS = 20
-# Beyond what the guest itself allows a test, before the host ends the VM.
-GRACE_SECONDS = 2
+# Beyond what the guest itself allows a test, before the host ends the VM; scaled with the
+# rest. Half of it the guest takes, to see whether a process survives SIGKILL.
+LATE_SECONDS = 2
+# How long the log may lag behind the results.
+LOG_SECONDS = 2
 # What the guest says about time is believed up to here only.
 MOST_TEST_SECONDS = 300
 # A driver that ruins so many VMs is not worth the wait for the rest.
@@ -35,6 +38,7 @@ GUEST_TESTS = "/tmp/tests"
 LOADS = "module_loads_and_unloads"
 
 BEGIN = re.compile(r"^# begin (\S+) (\d+(?:\.\d+)?)$")
+UNLOAD = re.compile(r"^# unload (\d+(?:\.\d+)?)$")
 DETAIL = re.compile(r"^# (verdict|did|wanted|saw|note|ms): (.*)$")
 RESULT = re.compile(r"^(ok|not ok) (\d+) (\S+)$")
 SCALE = re.compile(r"^# scale (\d+(?:\.\d+)?) ")
@@ -53,6 +57,7 @@ class Verdict:
     note: str = ""
     ms: int = 0  # as the guest says
     seconds: float = 0.0  # as the host saw it, from the test's begin to its verdict
+    allowed: float = 0.0  # the most that this should have been
     reports: list[klog.Report] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
 
@@ -184,6 +189,7 @@ class _Round:
         self.why = "the test program ended without a result"
         self.deadline = 0.0
         self.began = 0.0  # when the current test did
+        self.unloading = False  # the current test has ended, but for its module
         self.details: dict[str, str] = {}
         self.said_log: list[str] = []  # what the runner adds from the kernel's log
         self.ended = False
@@ -226,6 +232,10 @@ class _Round:
     def _take(self, line: str) -> None:
         if match := BEGIN.match(line):
             self._begin(match[1], float(match[2]))
+        elif match := UNLOAD.match(line):
+            if self.current and not self.unloading:
+                self.unloading = True
+                self._allow(float(match[1]))
         elif line.startswith("# log: "):
             self.said_log.append(line[7:])
         elif match := DETAIL.match(line):
@@ -235,6 +245,8 @@ class _Round:
         elif match := SCALE.match(line):
             self.trial.scale = max(self.trial.scale, float(match[1]))
         elif line.startswith(("Bail out!", "@exit")):
+            if self.current:
+                self._finish(False, "crashed", saw=self.why)
             self.ended = True
         elif line and not line.startswith(("KTAP", "1..", "#", "@")):
             self.details["note"] = f"unexpected output: {line[:200]}"
@@ -246,7 +258,13 @@ class _Round:
         self.current = name
         self.details, self.said_log = {}, []
         self.began = time.monotonic()
-        self.deadline = self.began + min(seconds, MOST_TEST_SECONDS) + GRACE_SECONDS
+        self.unloading = False
+        self._allow(seconds)
+
+    def _allow(self, seconds: float) -> None:
+        """What runs now has so many seconds, and a bit to be ended if it does not end."""
+        late = LATE_SECONDS * self.trial.scale
+        self.deadline = time.monotonic() + min(seconds, MOST_TEST_SECONDS) + late
 
     def _result(self, passed: bool, index: int, name: str) -> None:
         if name != self.current:
@@ -273,6 +291,7 @@ class _Round:
     def _finish(self, passed: bool, verdict: str, came: bool = True, **more: str) -> None:
         """Ends the current test with what the runner said and what the kernel's log says."""
         name = self.current
+        seconds, allowed = time.monotonic() - self.began, self.deadline - self.began
         part = self._log_of(name, came)
         self.current = ""
         self.deadline = time.monotonic() + IDLE_SECONDS
@@ -289,7 +308,7 @@ class _Round:
         ms = self.details.get("ms", "0")
         self._record(
             name, verdict, passed, ms=int(ms) if ms.isdecimal() else 0,
-            seconds=time.monotonic() - self.began,
+            seconds=seconds, allowed=allowed,
             reports=reports, log=self.said_log or part.inside, **detail,
         )  # fmt: skip
         self.last = name
@@ -323,7 +342,7 @@ class _Round:
             if came:
                 self.vm.wait(
                     lambda: self.vm.log_overflow or klog.part_of(self._log_lines(), name).whole,
-                    GRACE_SECONDS, "end mark",
+                    LOG_SECONDS, "end mark",
                 )  # fmt: skip
         except VmGone:
             pass

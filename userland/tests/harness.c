@@ -11,7 +11,8 @@
  * Output is KTAP (Documentation/dev-tools/ktap.rst) with these extra lines:
  *
  *	# scale FACTOR          how much slower than the reference machine this is
- *	# begin NAME SECONDS    a test starts; the result must come within SECONDS
+ *	# begin NAME SECONDS    a test starts; it has SECONDS
+ *	# unload SECONDS        it has ended; unloading the module has SECONDS
  *	# verdict: WORD         before "not ok": failed, time-out, unkillable, crashed,
  *	                        cannot-load or cannot-unload
  *	# did:/wanted:/saw:/note: TEXT
@@ -403,8 +404,8 @@ static bool run_test(const struct test *test, int index)
 	int status = 0;
 
 	memset(report, 0, sizeof(*report));
-	/* The host's patience: body and unloading, each with its time to die. */
-	printf("# begin %s %.1f\n", test->name, 2 * seconds + 2 * KILL_MS * scale / 1000);
+	/* The host waits as long as this, and a bit for who has to be killed. */
+	printf("# begin %s %.1f\n", test->name, seconds);
 	fflush(stdout);
 	mark_log("begin", test->name);
 
@@ -412,7 +413,8 @@ static bool run_test(const struct test *test, int index)
 	verdict = judge_body(outcome, status);
 	has_verdict = verdict;
 	if (outcome != UNKILLABLE) {
-		outcome = run_group(unload, test, seconds, &status);
+		printf("# unload %.1f\n", DEFAULT_SECONDS * scale);
+		outcome = run_group(unload, test, DEFAULT_SECONDS * scale, &status);
 		at_unload = judge_unload(outcome, status);
 		if (!verdict || outcome == UNKILLABLE)
 			verdict = at_unload;
