@@ -20,6 +20,7 @@ VERBS: dict[str, tuple[str, Verb]] = {
     "test": ("builds it, boots a VM, judges its behaviour", verbs.test),
     "check": ("static review: checkpatch --strict, W=1, sparse", verbs.check),
     "demo": ("plays the lab plan's own commands in the VM", verbs.demo),
+    "zoo": ("wrong drivers, each of which the tests must catch", verbs.zoo),
     "shell": ("a shell in the VM with the module loaded", verbs.shell),
 }
 
@@ -38,6 +39,7 @@ VARIABLES = {
     "KDIR=": "a prepared or built kernel tree to compile against",
     "KIMAGE=": "the kernel image that belongs to it",
     "TESTS=": "only these tests, by name: make lab3 test TESTS=poll_...",
+    "VARIANT=": "only this wrong driver of the zoo: make lab3 zoo VARIANT=...",
     "V=1": "shows commands, names of tests, and times",
     "KMSGPIPE_CACHE=": "where kernels and builds are kept",
 }

@@ -152,6 +152,14 @@ def check(stages: Sequence[Stage], chosen: bool) -> int:
     return 1 if seen else 0
 
 
+def zoo(stages: Sequence[Stage], chosen: bool) -> int:
+    from . import zoo as cages
+
+    for_kernel = _kernel()
+    machine, _ = _machine(for_kernel)
+    return cages.verb(stages, chosen, for_kernel, machine, image.tests(machine.arch))
+
+
 def demo(stages: Sequence[Stage], chosen: bool) -> int:
     from . import demo as player
 

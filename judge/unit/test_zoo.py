@@ -1,0 +1,311 @@
+"""The zoo: its files are well-formed and fit the sources; a miss is never taken for a catch."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+from judge import arch, image, patch, zoo
+from judge.build import BuildFailed
+from judge.errors import CannotTest, UsageError
+from judge.klog import KINDS, Report
+from judge.report import VERDICTS
+from judge.stages import BY_NAME, STAGES, TREE
+from judge.tests import TestInfo
+from judge.trial import LOADS, Verdict
+from judge.vm import Machine
+
+LAB3 = BY_NAME["lab3"]
+TEXT = "one\ntwo\nthree\nfour\n"
+DIFF = """\
+--- a/x.c
++++ b/x.c
+@@ -1,3 +1,3 @@ somewhere
+ one
+-two
++2
+ three
+"""
+FILE = "Bug: it is wrong\nCaught-by: first second\nKernel: stock\n\n" + DIFF
+MOST_CHANGED = 80
+LEAST = {"lab1": 6, "lab2": 12, "lab3": 16}
+
+
+class Patches(unittest.TestCase):
+    def test_applies(self) -> None:
+        self.assertEqual(patch.parse("Bug: x\n\n" + DIFF).apply(TEXT), "one\n2\nthree\nfour\n")
+
+    def test_line_numbers_do_not_count(self) -> None:
+        self.assertEqual(patch.parse(DIFF).apply("zero\n" * 9 + TEXT),
+                         "zero\n" * 9 + "one\n2\nthree\nfour\n")  # fmt: skip
+
+    def test_several_hunks(self) -> None:
+        more = DIFF + "@@ -4 +4,2 @@\n four\n+five\n"
+        self.assertEqual(patch.parse(more).apply(TEXT), "one\n2\nthree\nfour\nfive\n")
+
+    def test_empty_context_without_its_blank(self) -> None:
+        diff = "--- a/x.c\n+++ b/x.c\n@@ -1,3 +1,3 @@\n one\n\n-two\n+2\n"
+        self.assertEqual(patch.parse(diff).apply("one\n\ntwo\n"), "one\n\n2\n")
+
+    def test_context_has_to_fit(self) -> None:
+        for text in (TEXT.replace("one", "ONE"), TEXT.replace("two", " two"),
+                     TEXT.replace("three", "three "), "one\n\ntwo\nthree\n", ""):  # fmt: skip
+            with self.subTest(text), self.assertRaisesRegex(patch.PatchFailed, "does not fit"):
+                patch.parse(DIFF).apply(text)
+
+    def test_in_one_place_only(self) -> None:
+        with self.assertRaisesRegex(patch.PatchFailed, "`two` fits in 2 places"):
+            patch.parse(DIFF).apply(TEXT + TEXT)
+
+    def test_damaged(self) -> None:
+        for wrong in (DIFF.replace("-1,3", "-1,4"), DIFF.replace("+1,3", "+1,9"),
+                      DIFF.replace("+++ b/x.c\n", ""), DIFF.replace("b/x.c", "b/y.c"),
+                      DIFF.replace(" three\n", "three\n"), DIFF.partition("@@")[0], ""):
+            with self.subTest(wrong), self.assertRaises(patch.PatchFailed):
+                patch.parse(wrong)
+
+
+class Headers(unittest.TestCase):
+    def test_all(self) -> None:
+        one = zoo.parse("lab3/x", FILE.replace("Kernel", "Verdict: hung crashed\nKernel"), LAB3)
+        self.assertEqual((one.name, one.stage, one.bug), ("lab3/x", LAB3, "it is wrong"))
+        self.assertEqual(one.caught_by, ("first", "second"))
+        self.assertEqual((one.verdicts, one.wanted), (("hung", "crashed"), "hung/crashed"))
+        self.assertEqual((one.diff, one.of_harness), (DIFF, False))
+
+    def test_stage_of_the_harness(self) -> None:
+        one = zoo.parse("harness/x", "Stage: lab2\n" + FILE, None)
+        self.assertEqual((one.stage, one.of_harness), (BY_NAME["lab2"], True))
+        for text in (FILE, "Stage: lab9\n" + FILE):
+            with self.assertRaisesRegex(zoo.BadVariant, "Stage is missing"):
+                zoo.parse("harness/x", text, None)
+
+    def test_missing(self) -> None:
+        for line in FILE.splitlines()[:3]:
+            word = line.partition(":")[0]
+            with self.subTest(word), self.assertRaisesRegex(zoo.BadVariant, f"{word} is missing"):
+                zoo.parse("x", FILE.replace(line + "\n", ""), LAB3)
+        with self.assertRaisesRegex(zoo.BadVariant, "the diff is missing"):
+            zoo.parse("x", FILE.partition("---")[0], LAB3)
+
+    def test_what_does_not_compile_needs_no_test(self) -> None:
+        text = FILE.replace("Caught-by: first second", "Verdict: does-not-compile")
+        self.assertEqual(zoo.parse("x", text, LAB3).caught_by, ())
+
+    def test_unknown_or_twice(self) -> None:
+        for line in ("Caught: first", "no header", "Bug: again", "Verdict:", "Kernel: stock"):
+            with self.subTest(line), self.assertRaises(zoo.BadVariant):
+                zoo.parse("x", f"{line}\n{FILE}", LAB3)
+
+    def test_unknown_kernel(self) -> None:
+        with self.assertRaisesRegex(zoo.BadVariant, "no kernel is called dos"):
+            zoo.parse("x", FILE.replace("stock", "dos"), LAB3)
+
+
+class TheFiles(unittest.TestCase):
+    """Every variant that stands in judge/zoo/."""
+
+    def test_enough(self) -> None:
+        names = [variant.name.partition("/")[0] for variant in zoo.variants()]
+        for group, least in LEAST.items():
+            self.assertGreaterEqual(names.count(group), least, group)
+
+    def test_no_stray_files(self) -> None:
+        known = {zoo.FOLDER / f"{variant.name}.patch" for variant in zoo.variants()}
+        self.assertEqual({path for path in zoo.FOLDER.rglob("*") if path.is_file()}, known)
+
+    def test_each_applies_and_changes_something(self) -> None:
+        for variant in zoo.variants():
+            with self.subTest(variant.name):
+                self.assertNotEqual(variant.source(), (TREE / variant.stage.source).read_text())
+
+    def test_no_two_are_alike(self) -> None:
+        seen: dict[str, str] = {}
+        for variant in zoo.variants():
+            twin = seen.setdefault(variant.source(), variant.name)
+            self.assertEqual(twin, variant.name)
+
+    def test_small(self) -> None:
+        for variant in zoo.variants():
+            changed = [row for row in variant.diff.splitlines() if row[:1] in "+-"]
+            self.assertLess(len(changed), MOST_CHANGED, variant.name)
+
+    def test_verdicts_are_words_of_the_judge(self) -> None:
+        for variant in zoo.variants():
+            self.assertLessEqual({*variant.verdicts}, {*VERDICTS, zoo.COMPILES_NOT}, variant.name)
+
+    @unittest.skipUnless(shutil.which("gcc"), "needs gcc")
+    def test_the_tests_exist(self) -> None:
+        try:
+            known = image.tests(arch.host())
+        except CannotTest as why:
+            self.skipTest(str(why))
+        for variant in zoo.variants():
+            with self.subTest(variant.name):
+                names = [test.name for test in zoo.tests_of(variant, known)]
+                self.assertEqual({*names}, {LOADS, *variant.caught_by})
+
+    @unittest.skipUnless(shutil.which("patch"), "needs patch")
+    def test_patch_1_reads_them_too(self) -> None:
+        for variant in zoo.variants():
+            with self.subTest(variant.name), tempfile.TemporaryDirectory() as folder:
+                copy = Path(folder) / "copy.c"
+                shutil.copy(TREE / variant.stage.source, copy)
+                subprocess.run(["patch", "-s", "--no-backup-if-mismatch", copy], text=True,
+                               input=variant.diff, check=True)  # fmt: skip
+                self.assertEqual(copy.read_text(), variant.source())
+
+
+def info(name: str) -> TestInfo:
+    return TestInfo.parse(f"{name}\t8\t1\tlab3.md\tit works")
+
+
+def verdict(name: str, word: str, seconds: float = 1.0) -> Verdict:
+    return Verdict(info(name), word == "passed", word, seconds=seconds, allowed=7.0)
+
+
+class Comparing(unittest.TestCase):
+    def compare(self, *words: str, wanted: str = "", loads: str = "passed",
+                seconds: float = 1.0) -> zoo.Catch:  # fmt: skip
+        text = FILE.replace("Kernel", f"Verdict: {wanted}\nKernel") if wanted else FILE
+        verdicts = [verdict(LOADS, loads)]
+        verdicts += [verdict(name, word, seconds) for name, word in zip(("first", "second"), words)]
+        return zoo.compare(zoo.parse("lab3/x", text, LAB3), verdicts)
+
+    def test_either_is_enough(self) -> None:
+        for words in (("failed", "passed"), ("passed", "time-out"), ("hung", "not-run")):
+            catch = self.compare(*words)
+            self.assertFalse(catch.missed)
+            self.assertIn(next(word for word in words if word not in zoo.NO_CATCH), catch.got)
+
+    def test_a_pass_is_a_miss(self) -> None:
+        catch = self.compare("passed", "passed")
+        self.assertEqual(catch.why, ["first: passed", "second: passed"])
+
+    def test_no_verdict_of_its_own_is_a_miss(self) -> None:
+        for word in ("not-run", "log-lost", "forged"):
+            self.assertTrue(self.compare(word, "passed").missed)
+
+    def test_the_verdict_wanted(self) -> None:
+        self.assertTrue(self.compare("failed", "failed", wanted="unkillable").missed)
+        self.assertFalse(self.compare("failed", "hung", wanted="unkillable hung").missed)
+        self.assertFalse(self.compare("forged", "passed", wanted="forged").missed)
+
+    def test_it_has_to_load(self) -> None:
+        catch = self.compare("failed", "failed", loads="cannot-load")
+        self.assertIn("it does not even load: cannot-load", catch.why)
+
+    def test_unless_that_is_the_bug(self) -> None:
+        text = FILE.replace("first second", LOADS)
+        catch = zoo.compare(zoo.parse("x", text, LAB3), [verdict(LOADS, "cannot-load")])
+        self.assertFalse(catch.missed)
+
+    def test_late(self) -> None:
+        self.assertFalse(self.compare("time-out", "passed", seconds=6.9).missed)
+        self.assertTrue(self.compare("time-out", "passed", seconds=7.6).missed)
+
+    def test_a_miss_says_what_the_kernel_said(self) -> None:
+        one = verdict("first", "failed")
+        one.saw, one.reports = "7", [Report(KINDS[0], "BUG: KASAN: use-after-free")]
+        variant = zoo.parse("x", FILE.replace("Kernel", "Verdict: hung\nKernel"), LAB3)
+        catch = zoo.compare(variant, [verdict(LOADS, "passed"), one, verdict("second", "passed")])
+        self.assertEqual(catch.why, ["first: failed", "  saw 7",
+                                     "  kernel BUG: KASAN: use-after-free", "second: passed"])
+
+
+class Choosing(unittest.TestCase):
+    def test_stages(self) -> None:
+        every = zoo.variants()
+        self.assertEqual(zoo.choose(STAGES, False), every)
+        some = zoo.choose([LAB3], True)
+        self.assertEqual({variant.name.partition("/")[0] for variant in some}, {"lab3"})
+        self.assertLess(len(some), len(every))
+
+    def test_one(self) -> None:
+        name = zoo.choose([LAB3], True)[0].name
+        for word in (name, name.partition("/")[2]):
+            self.assertIn(name, [variant.name for variant in zoo.choose([LAB3], True, word)])
+
+    def test_one_of_the_harness(self) -> None:
+        one = next(variant for variant in zoo.variants() if variant.of_harness)
+        self.assertIn(one, zoo.choose(STAGES, False, one.name))
+
+    def test_unknown(self) -> None:
+        with self.assertRaisesRegex(UsageError, "VARIANT=nobody"):
+            zoo.choose(STAGES, False, "nobody")
+
+
+class Running(unittest.TestCase):
+    """run_one() and run(), with no compiler and no VM."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.enterContext(tempfile.TemporaryDirectory())) \
+            if hasattr(self, "enterContext") else Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder, True)
+        self.variant = next(v for v in zoo.variants() if v.stage is LAB3 and v.caught_by)
+        self.known = [info(name) for name in (LOADS, *self.variant.caught_by)]
+        self.words = ["passed", "failed", "passed", "passed"]
+        self.compiles = True
+        self.machine = Machine(arch.host(), "tcg", Path("image"), Path("initrd"))
+        for name, value in (("build", self.build), ("Trial", self.trial)):
+            patcher = mock.patch.object(zoo, name, value)
+            patcher.start()
+            self.addCleanup(patcher.stop)
+        root = mock.patch.object(zoo.cache, "root", lambda: self.folder)
+        root.start()
+        self.addCleanup(root.stop)
+
+    def build(self, stage, kernel, tree):
+        self.assertEqual((tree / stage.source).read_text(), self.variant.source())
+        if not self.compiles:
+            raise BuildFailed("error: no")
+
+    def trial(self, stage, built, machine, tests):
+        run = lambda *_: [verdict(t.name, word) for t, word in zip(tests, self.words)]  # noqa: E731
+        return SimpleNamespace(run=run)
+
+    def lines(self) -> tuple[int, list[str]]:
+        said: list[str] = []
+        return zoo.run([self.variant], None, self.machine, self.known, said.append), said
+
+    def test_caught(self) -> None:
+        status, said = self.lines()
+        self.assertEqual((status, said[-1]), (0, "zoo: 1 caught, 0 missed"))
+        self.assertRegex(said[0], rf"^ok +0\.\d s  {self.variant.name} +wanted .*, got failed \(")
+
+    def test_missed(self) -> None:
+        self.words = ["passed"] * 4
+        status, said = self.lines()
+        self.assertEqual((status, said[-1]), (1, "zoo: 0 caught, 1 missed"))
+        self.assertTrue(said[0].startswith("MISSED"))
+
+    def test_compiles_not(self) -> None:
+        self.compiles = False
+        status, said = self.lines()
+        self.assertEqual(status, 1)
+        self.assertIn("error: no", "".join(said))
+
+    def test_a_test_that_is_gone(self) -> None:
+        self.known = self.known[:1]
+        status, said = self.lines()
+        self.assertEqual(status, 1)
+        self.assertIn("no test of lab3 is called", "".join(said))
+
+    def test_nothing_is_left(self) -> None:
+        self.lines()
+        self.assertFalse((self.folder / "zoo").exists())
+
+    def test_a_process_left_behind_counts(self) -> None:
+        with mock.patch.object(zoo, "left_behind", lambda: [4711]):
+            status, said = self.lines()
+        self.assertEqual(status, 1)
+        self.assertIn("left behind: processes [4711]", said)
+
+
+if __name__ == "__main__":
+    unittest.main()
