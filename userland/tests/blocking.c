@@ -170,7 +170,7 @@ TEST(message_is_there_when_its_reader_wakes,
 	int fd = device_open(O_RDWR);
 
 	run_on_one_cpu(true);
-	for (int round = 0; round < 10; round++) {
+	for (int round = 0; round < ROUNDS; round++) {
 		struct caller *reader = start_urgent(start_reader(fd, SIZE));
 
 		device_send_text(fd, "now");
@@ -188,7 +188,7 @@ TEST(room_is_there_when_its_writer_wakes,
 	int fd = device_open(O_RDWR);
 
 	run_on_one_cpu(true);
-	for (int round = 0; round < 10; round++) {
+	for (int round = 0; round < ROUNDS; round++) {
 		struct caller *writer;
 
 		device_send_text(fd, "full");
@@ -304,7 +304,7 @@ TEST(slots_freed_at_once_wake_everybody,
 	struct caller *writers[SLEEPERS];
 	int fd = device_open(O_RDWR);
 
-	for (int round = 0; round < 10; round++) {
+	for (int round = 0; round < ROUNDS; round++) {
 		device_send_numbers(fd, 0, SLEEPERS);
 		/* All on one CPU: nobody who is woken runs before all is read. */
 		run_on_one_cpu(true);
