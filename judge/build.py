@@ -31,10 +31,13 @@ OF_OUR_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL",
 
 @dataclass(frozen=True)
 class Built:
-    """A module that compiled: as compiled, for line numbers, and without debug data."""
+    """A module that compiled: its file, for line numbers, and its bytes without debug data.
+
+    The bytes, because another make may compile the next edit into the same file.
+    """
 
     module: Path
-    stripped: Path
+    stripped: bytes
     messages: str
 
 
@@ -56,12 +59,14 @@ def _place(kernel: Kernel, tree: Path) -> Path:
 
 
 def copy_sources(stage: Stage, tree: Path, place: Path) -> list[Path]:
-    """Copies what a stage is compiled from; the same places, below another folder."""
-    names = [f"{stage.folder}/Makefile", stage.source]
-    names += [str(path.relative_to(TREE)) for path in sorted((TREE / "include").glob("*.h"))]
+    """Copies what a stage is compiled from; the same places, below another folder.
+
+    Of another tree than ours only the source: a Makefile is a program that runs here.
+    """
+    headers = [str(path.relative_to(TREE)) for path in sorted((TREE / "include").glob("*.h"))]
     copies = []
-    for name in names:
-        origin = tree / name if (tree / name).exists() else TREE / name
+    for name in (f"{stage.folder}/Makefile", stage.source, *headers):
+        origin = (tree if name == stage.source else TREE) / name
         if not origin.exists():
             raise CannotTest(f"{name} is not there")
         _copy(origin, place / name)
@@ -102,7 +107,7 @@ def build(stage: Stage, kernel: Kernel, tree: Path = TREE) -> Built:
         sources = copy_sources(stage, tree, place)
         digest = cache.digest(*sources, kernel.release, str(kernel.kdir))
         if stamp.exists() and stamp.read_text() == digest and stripped.exists():
-            return Built(module, stripped, "")
+            return Built(module, stripped.read_bytes(), "")
         stamp.unlink(missing_ok=True)
         done = kbuild(stage, kernel, place, "-s")
         text = messages(done.stdout, place, tree)
@@ -110,7 +115,7 @@ def build(stage: Stage, kernel: Kernel, tree: Path = TREE) -> Built:
             raise BuildFailed(text or "kbuild failed without a message; V=1 shows its commands")
         subprocess.run(["strip", "--strip-debug", "-o", stripped, module], check=True)
         stamp.write_text(digest)
-    return Built(module, stripped, text)
+        return Built(module, stripped.read_bytes(), text)
 
 
 def clean() -> None:

@@ -117,5 +117,5 @@ def tests(arch: Arch) -> list[TestInfo]:
     listing = path.with_name("list")
     if not listing.exists():
         text = subprocess.run([path, "--list"], capture_output=True, text=True, check=True).stdout
-        listing.write_text(text)
+        cache.write_atomic(listing, text)
     return [TestInfo.parse(line) for line in listing.read_text().splitlines()]

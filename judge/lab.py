@@ -18,7 +18,7 @@ class LoadFailed(Exception):
 
 def bring(vm: Vm, stage: Stage, built: Built) -> None:
     """Puts the module where the lab plan's own `insmod kmsgpipe_....ko` finds it."""
-    vm.put(f"{HOME}/{stage.module}.ko", built.stripped.read_bytes())
+    vm.put(f"{HOME}/{stage.module}.ko", built.stripped)
 
 
 def load(vm: Vm, stage: Stage, params: str = "") -> None:
@@ -35,13 +35,13 @@ def load(vm: Vm, stage: Stage, params: str = "") -> None:
 
 
 def _last_words(vm: Vm, stage: Stage) -> list[str]:
-    lines = [klog.strip_stamp(raw) for raw in vm.log.decode(errors="replace").split("\n")]
+    lines = [klog.strip_stamp(raw) for raw in vm.log_lines()]
     return [line for line in lines if line.startswith(f"{stage.module}: ")][-1:]
 
 
 def reports(vm: Vm, stage: Stage) -> list[klog.Report]:
     """What the kernel has complained about since the VM was resumed."""
-    lines = [klog.strip_stamp(raw) for raw in vm.log.decode(errors="replace").split("\n")]
+    lines = [klog.strip_stamp(raw) for raw in vm.log_lines()]
     return klog.reports(lines, stage.module)
 
 

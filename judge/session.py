@@ -18,6 +18,7 @@ import os
 import re
 from dataclasses import dataclass
 
+from .text import printable
 from .vm import Vm, VmGone
 
 CTRL_C = "^C"
@@ -100,7 +101,7 @@ class Session:
     def _take(self) -> str:
         text, _ = split_prompts(bytes(self.vm.shell_out), self._token.encode())
         self.vm.shell_out.clear()
-        return text.decode(errors="replace")
+        return printable(text)
 
     def _ended(self) -> bool:
         while self._exit is None and self.vm.has_line():

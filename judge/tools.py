@@ -66,6 +66,7 @@ def table(machine: Optional[arch.Arch] = None) -> List[Tool]:
         Tool("libelf.so.1", "libelf1", "lets the kernel's objtool run",
              "build", library("libelf.so.1")),
         Tool(on.qemu, on.qemu_package, "the virtual machine", "run"),
+        Tool("setpriv", "util-linux", "ends the VM when we end", "run"),
         Tool("cpio", "cpio", "packs the VM's first files", "run"),
         Tool("sparse", "sparse", "static checks", "check"),
         Tool("perl", "perl", "runs checkpatch.pl", "check"),

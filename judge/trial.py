@@ -31,6 +31,7 @@ LATE_SECONDS = 2
 LOG_SECONDS = 2
 # What the guest says about time is believed up to here only.
 MOST_TEST_SECONDS = 300
+MOST_SCALE = 15
 # A driver that ruins so many VMs is not worth the wait for the rest.
 MOST_VMS = 6
 GUEST_MODULE = "/tmp/{module}.ko"
@@ -198,7 +199,7 @@ class _Round:
         stage = self.trial.stage
         path = GUEST_MODULE.format(module=stage.module)
         try:
-            self.vm.put(path, self.trial.built.stripped.read_bytes())
+            self.vm.put(path, self.trial.built.stripped)
             self.vm.put(GUEST_TESTS, "\n".join(self.names).encode())
             self.vm.command(
                 "run", "0", "/bin/kmsgpipe-test", "--stage", str(stage.number),
@@ -237,13 +238,13 @@ class _Round:
                 self.unloading = True
                 self._allow(float(match[1]))
         elif line.startswith("# log: "):
-            self.said_log.append(line[7:])
+            self.said_log = [*self.said_log[-5:], line[7:]]
         elif match := DETAIL.match(line):
             self.details.setdefault(match[1], match[2])
         elif match := RESULT.match(line):
             self._result(match[1] == "ok", int(match[2]), match[3])
         elif match := SCALE.match(line):
-            self.trial.scale = max(self.trial.scale, float(match[1]))
+            self.trial.scale = max(self.trial.scale, min(float(match[1]), MOST_SCALE))
         elif line.startswith(("Bail out!", "@exit")):
             if self.current:
                 self._finish(False, "crashed", saw=self.why)
@@ -333,8 +334,7 @@ class _Round:
 
     def _log_lines(self) -> list[str]:
         """Whole lines that belong to no test yet; the last one may be on its way still."""
-        lines = bytes(self.vm.log).split(b"\n")[self.log_taken : -1]
-        return [klog.strip_stamp(line.decode(errors="replace")) for line in lines]
+        return [klog.strip_stamp(line) for line in self.vm.log_lines(self.log_taken)]
 
     def _log_of(self, name: str, came: bool) -> klog.Part:
         """The log of a test. Its end mark travels on another line than its result."""

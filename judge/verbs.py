@@ -117,11 +117,16 @@ def test(stages: Sequence[Stage], chosen: bool) -> int:
     with ThreadPoolExecutor(1) as pool:
         # One stage is compiled while the one before is judged.
         builds = [pool.submit(build_module, stage, for_kernel) for stage in stages]
-        for stage, building in zip(stages, builds):
-            print(f"\n{stage.name}: {stage.title} - {stage.source}")
-            print(f"  {for_kernel.label}, {how}\n")
-            good, bad = _test_stage(stage, machine, building)
-            passed, failed = passed + good, failed + bad
+        try:
+            for stage, building in zip(stages, builds):
+                print(f"\n{stage.name}: {stage.title} - {stage.source}")
+                print(f"  {for_kernel.label}, {how}\n")
+                good, bad = _test_stage(stage, machine, building)
+                passed, failed = passed + good, failed + bad
+        finally:
+            pool.shutdown(cancel_futures=True)
+    if not passed + failed:
+        raise UsageError("none of these tests judges " + " ".join(stage.name for stage in stages))
     if len(stages) > 1:
         print(f"\nAll stages: {passed} behaviours hold, {failed} do not.")
     return 1 if failed else 0

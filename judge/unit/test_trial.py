@@ -11,7 +11,7 @@ from judge import trial
 from judge.build import Built
 from judge.stages import STAGES
 from judge.tests import TestInfo
-from judge.vm import VmGone
+from judge.vm import Vm, VmGone
 
 STAGE = STAGES[0]
 WARNING = "WARNING: CPU: 0 PID: 82 at x.c:9 kmsgpipe_write+0x12/0x40 [kmsgpipe_basic]"
@@ -53,6 +53,8 @@ class Clock:
 
 class FakeVm:
     """Plays a script: a str is a line of the port, a tuple are lines of the kernel log."""
+
+    log_lines = Vm.log_lines
 
     def __init__(self, script: list, clock: Clock):
         self.clock = clock
@@ -125,7 +127,7 @@ class TrialCase(unittest.TestCase):
             def close(self):
                 pass
 
-        built = Built(Path("/dev/null"), Path("/dev/null"), "")
+        built = Built(Path("/dev/null"), b"", "")
         tests = [TestInfo.parse(f"{name}\t2\t5\tlab1.md\tit works") for name in names]
         with mock.patch.object(trial, "Resuming", FakeResuming), \
              mock.patch.object(trial, "time", SimpleNamespace(monotonic=clock.monotonic)):
@@ -231,6 +233,10 @@ class Doubt(TrialCase):
 
     def test_time_without_end_is_not_granted(self) -> None:
         self.fails("a", "hung", ["# begin a 99999999"])
+        self.assertLess(self.seconds, 2 * trial.MOST_TEST_SECONDS)
+
+    def test_a_scale_without_end_is_not_granted(self) -> None:
+        self.fails("a", "hung", ["# scale 999999999 x", "# begin a 1"])
         self.assertLess(self.seconds, 2 * trial.MOST_TEST_SECONDS)
 
     def test_text_of_a_test_is_no_result(self) -> None:

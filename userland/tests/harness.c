@@ -44,6 +44,7 @@
 
 /* What calibrate() measures on the reference machine: emulated, 2 cores of 2020s. */
 #define REFERENCE_MS	25.0
+#define MOST_SCALE	15.0
 
 /* How long a process may take to die of SIGKILL before it counts as unkillable. */
 #define KILL_MS		1000
@@ -474,6 +475,8 @@ static void calibrate(void)
 	}
 	ms = (end.tv_sec - start.tv_sec) * 1e3 + (end.tv_nsec - start.tv_nsec) / 1e6;
 	scale = ms > REFERENCE_MS ? ms / REFERENCE_MS : 1.0;
+	/* The host believes no more than that. */
+	scale = scale < MOST_SCALE ? scale : MOST_SCALE;
 	printf("# scale %.2f (calibration took %.1f ms)\n", scale, ms);
 }
 
