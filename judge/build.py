@@ -69,8 +69,14 @@ def copy_sources(stage: Stage, tree: Path, place: Path) -> list[Path]:
         origin = (tree if name == stage.source else TREE) / name
         if not origin.exists():
             raise CannotTest(f"{name} is not there")
-        _copy(origin, place / name)
+        try:
+            _copy(origin, place / name)
+        except (IsADirectoryError, PermissionError) as error:
+            raise CannotTest(f"cannot read {name}: {error.strerror}") from None
         copies.append(place / name)
+    # One that the tree has no more must not go on being found.
+    for stale in set((place / "include").glob("*.h")) - set(copies):
+        stale.unlink(missing_ok=True)
     return copies
 
 
