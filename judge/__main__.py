@@ -9,7 +9,7 @@ import sys
 import traceback
 from typing import Callable, Sequence
 
-from . import verbs
+from . import cache, verbs
 from .errors import CannotTest, UsageError
 from .stages import BY_NAME, STAGES, Stage
 
@@ -101,6 +101,13 @@ def main() -> int:
         kind = "could not test: " if isinstance(error, CannotTest) else ""
         print(f"kmsgpipe: {kind}{error}", file=sys.stderr)
         return error.status
+    except OSError as error:  # the machine's: a full disk, a cache that somebody else owns
+        if error.errno in cache.NO_SPACE:
+            error = cache.disk_full()
+        elif verbs.VERBOSE:
+            traceback.print_exc()
+        print(f"kmsgpipe: could not test: {error}", file=sys.stderr)
+        return CannotTest.status
     except Exception:  # a fault of ours, or of this machine: not of the student's code
         traceback.print_exc()
         print("kmsgpipe: could not test: see above; please report it", file=sys.stderr)
