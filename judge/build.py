@@ -82,7 +82,9 @@ def copy_sources(stage: Stage, tree: Path, place: Path) -> list[Path]:
 
 def kbuild(stage: Stage, kernel: Kernel, place: Path, *extra: str) -> subprocess.CompletedProcess:
     """One call of kbuild on the copies in place, output and errors in one."""
-    command = ["make", "-j2", "-C", str(kernel.kdir), f"M={place / stage.folder}"]
+    # It ends with us: our lock on the place does, and the next make wants to build there.
+    command = ["setpriv", "--pdeathsig", "TERM", "make", "-j2", "-C", str(kernel.kdir)]
+    command.append(f"M={place / stage.folder}")
     # A make that calls us must not lend its options and job slots to kbuild.
     env = {k: v for k, v in os.environ.items() if k not in OF_OUR_MAKE}
     try:
