@@ -9,9 +9,13 @@ import sys
 import traceback
 from typing import Callable, Sequence
 
-from . import cache, verbs
-from .errors import CannotTest, UsageError
-from .stages import BY_NAME, STAGES, Stage
+# Ctrl-C while there is nothing to tidy up yet; main() changes that. Ignored stays ignored.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+from . import cache, verbs  # noqa: E402
+from .errors import CannotTest, UsageError  # noqa: E402
+from .stages import BY_NAME, STAGES, Stage  # noqa: E402
 
 Verb = Callable[[Sequence[Stage], bool], int]
 
@@ -94,6 +98,8 @@ def run(words: Sequence[str]) -> int:
 def main() -> int:
     # A closed pipe (`make test | head`) ends us quietly, as it does other tools.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.stdout.reconfigure(line_buffering=True)
     try:
         return run(sys.argv[1:])
