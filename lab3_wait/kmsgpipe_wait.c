@@ -16,7 +16,9 @@
  * Sleeping: no lock is held. Every sleeper is exclusive, so that one message wakes
  * one reader and one freed slot wakes one writer. A reader that was woken and then
  * leaves the message behind wakes the next one; otherwise that one would sleep on
- * beside a message. Wake-ups come after the change that they announce.
+ * beside a message. Wake-ups come after the change that they announce, and say
+ * what it is: poll() waits on both queues, and one who waits for room must not take
+ * the wake-up of a reader (EPOLLEXCLUSIVE).
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -133,7 +135,7 @@ static int kmsgpipe_enqueue(struct kmsgpipe *pipe, struct kmsg *msg, bool nonblo
 	mutex_unlock(&pipe->lock);
 
 	/* There is a message now: whoever waits for one can go on. */
-	wake_up_interruptible(&pipe->readers);
+	wake_up_interruptible_poll(&pipe->readers, EPOLLIN | EPOLLRDNORM);
 	return 0;
 }
 
@@ -161,7 +163,7 @@ static void kmsgpipe_dequeue(struct kmsgpipe *pipe, struct kmsg *msg)
 	mutex_unlock(&pipe->lock);
 
 	/* There is room now: whoever waits for it can go on. */
-	wake_up_interruptible(&pipe->writers);
+	wake_up_interruptible_poll(&pipe->writers, EPOLLOUT | EPOLLWRNORM);
 }
 
 /*
@@ -238,7 +240,7 @@ unlock_read:
 pass_on:
 	/* The wake-up that brought us here was for one reader: we leave, pass it on. */
 	if (kmsgpipe_has_message(pipe))
-		wake_up_interruptible(&pipe->readers);
+		wake_up_interruptible_poll(&pipe->readers, EPOLLIN | EPOLLRDNORM);
 	return ret;
 }
 

@@ -32,6 +32,9 @@ void device_expect_numbers(int fd, int first, int count);
 /* True if poll() reports this event right now. Takes nothing out of the queue. */
 bool device_is_ready(int fd, short event);
 
+/* Takes a message if there is one, without waiting; true if there was. */
+bool device_has_message(int fd);
+
 /* Memory that the processes of a test share; zeroed. */
 void *shared_memory(size_t size);
 

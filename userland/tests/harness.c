@@ -137,9 +137,11 @@ void test_note(const char *fmt, ...)
 const char *result(long ret)
 {
 	static char text[160];
+	/* 512 and above, such as ERESTARTSYS, are the kernel's own and have no name here. */
+	const char *name = strerrorname_np(errno);
 
 	if (ret == -1)
-		snprintf(text, sizeof(text), "-1 (%s: %s)", strerrorname_np(errno),
+		snprintf(text, sizeof(text), "-1 (%s: %s)", name ? name : "no errno of user space",
 			 strerror(errno));
 	else
 		snprintf(text, sizeof(text), "%ld", ret);

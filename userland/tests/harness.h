@@ -8,7 +8,7 @@
  *
  *	TEST(read_returns_what_was_written,
  *	     .says = "read() returns what was written",
- *	     .stages = ALL_LABS, .page = "lab1.md#reading")
+ *	     .stages = ALL_STAGES, .page = "lab1.md#reading")
  *	{
  *		int fd = device_open(O_RDWR);
  *

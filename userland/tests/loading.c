@@ -102,14 +102,18 @@ SOLO(parameters_out_of_range_are_refused,
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
 		char did[64];
-		int before = log_lines_with(table[i].name), ret = module_load(table[i].params);
+		int names = log_lines_with(table[i].name), ranges = log_lines_with(table[i].max);
+		int ret = module_load(table[i].params);
 
 		snprintf(did, sizeof(did), "insmod %s", table[i].params);
+		/* A parameter of type int: the kernel itself refuses what does not fit. */
+		if (ret == -1 && errno == ERANGE)
+			continue;
 		expect(ret == -1 && errno == EINVAL, did, "-1 (EINVAL)", "%s", result(ret));
-		expect(log_lines_with(table[i].name) > before, did,
+		expect(log_lines_with(table[i].name) > names, did,
 		       "a line in the kernel log that names the parameter", "none has %s",
 		       table[i].name);
-		expect(log_lines_with(table[i].max) > 0, did,
+		expect(log_lines_with(table[i].max) > ranges, did,
 		       "a line in the kernel log that names the range", "none has %s",
 		       table[i].max);
 	}

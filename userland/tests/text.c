@@ -8,6 +8,7 @@
 
 #include "device.h"
 #include "harness.h"
+#include "module.h"
 
 SOLO(read_returns_what_was_written,
      .says = "read() returns what was written", .page = "lab1.md#reading", .stages = ALL_STAGES)
@@ -179,4 +180,32 @@ SOLO(writing_nothing_changes_nothing,
 	fd = device_open(O_RDONLY);
 	device_expect_text(fd, "before");
 	device_expect_empty(fd);
+}
+
+SOLO(message_bytes_stay_out_of_the_log,
+     .says = "what a user writes never appears in the kernel log", .page = "lab1.md#writing",
+     .stages = ALL_STAGES, .as_root = true)
+{
+	int fd = device_open(O_RDWR), count;
+
+	device_send_text(fd, "\n<0>judge-probe: forged");
+	device_expect_text(device_open(O_RDONLY), "\n<0>judge-probe: forged");
+	count = log_lines_with("judge-probe");
+	expect(count == 0, "write() of a text, then read()",
+	       "no line of the kernel log contains it", "%d lines do: a user can forge log lines", count);
+}
+
+SOLO(users_cannot_flood_the_log,
+     .says = "a user who writes and reads without end does not flood the kernel log",
+     .page = "lab1.md#writing", .stages = ALL_STAGES, .as_root = true)
+{
+	int fd = device_open(O_RDWR), lines;
+
+	for (int i = 0; i < 1000; i++) {
+		device_send_text(fd, "again");
+		device_has_message(fd);
+	}
+	lines = log_lines_with("");
+	expect(lines < 300, "1000 times: write(), read()", "a few lines in the kernel log",
+	       "%d lines: they need a rate limit", lines);
 }
