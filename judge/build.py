@@ -55,7 +55,12 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _place(kernel: Kernel, tree: Path) -> Path:
-    return cache.root() / "build" / cache.digest(str(kernel.kdir), kernel.release, str(tree))
+    """Where this tree is compiled for this kernel: another place once the kernel is built anew."""
+    config = kernel.kdir / "include/generated/autoconf.h"
+    symbols = kernel.kdir / "Module.symvers"
+    built = [str(path.stat().st_mtime_ns) for path in (config, symbols) if path.exists()]
+    key = cache.digest(str(kernel.kdir), kernel.release, str(tree), *built)
+    return cache.root() / "build" / key
 
 
 def copy_sources(stage: Stage, tree: Path, place: Path) -> list[Path]:

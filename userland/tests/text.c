@@ -192,7 +192,8 @@ SOLO(message_bytes_stay_out_of_the_log,
 	device_expect_text(device_open(O_RDONLY), "\n<0>judge-probe: forged");
 	count = log_lines_with("judge-probe");
 	expect(count == 0, "write() of a text, then read()",
-	       "no line of the kernel log contains it", "%d lines do: a user can forge log lines", count);
+	       "no line of the kernel log contains it", "%d lines do: a user can forge log lines",
+	       count);
 }
 
 SOLO(users_cannot_flood_the_log,
