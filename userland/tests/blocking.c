@@ -162,6 +162,95 @@ TEST(woken_writer_looks_again,
 }
 
 /*
+ * Between the moment when a sleeper sees a message and the moment when it has the lock, the
+ * message can go. Here it does: a thief, a child of ours with our priority, runs first, and
+ * its copy stops in the middle, so that the one woken sees the message and has to wait.
+ */
+TEST(reader_asks_again_under_the_lock,
+     .says = "a reader whose message is taken while it wakes goes back to sleep",
+     .page = "lab3.md#sleeping-readers", .stages = FROM_STAGE(3), .as_root = true)
+{
+	int fd = device_open(O_RDWR);
+	struct caller *reader, *thief;
+
+	run_on_one_cpu(true);
+	reader = start_reader(device_open(O_RDONLY), SIZE);
+	wait_asleep(reader);
+	keep_the_cpu(true);
+	device_send_text(fd, "gone");
+	thief = start_slow_reader(device_open(O_RDONLY), SIZE);
+	keep_the_cpu(false);
+	run_on_one_cpu(false);
+	while (!reader->done && !is_asleep(reader) && wait_a_moment())
+		;
+	let_go();
+	/* A driver may give a message to its sleeper at once; then the thief needs another. */
+	if (reader->done)
+		device_send_text(fd, "more");
+	wait_returned(thief, 4, "it gets a message");
+	if (!reader->done) {
+		/* It has no reason to return; one that does so all the same gets the time. */
+		for (int i = 0; i < 50 && !reader->done; i++)
+			wait_a_moment();
+		wait_asleep(reader);
+		device_send_text(fd, "more");
+	}
+	wait_returned(reader, 4, "it gets a message");
+	device_expect_empty(fd);
+}
+
+/* Shared with the writer below: how many of its write() have returned. */
+static int *written;
+
+static long write_on_and_on(struct caller *self)
+{
+	while (write(self->fd, "message", 7) == 7)
+		__atomic_add_fetch(written, 1, __ATOMIC_SEQ_CST);
+	return -1;
+}
+
+static void dawdle(int loops)
+{
+	for (volatile int i = loops; i > 0; i--)
+		;
+}
+
+/*
+ * The same for a writer and its slot. No copy can be stopped there, so the thief learns when
+ * to come: later if it was too early, earlier if it was too late, until it is just in time.
+ */
+TEST(writer_asks_again_under_the_lock,
+     .says = "a writer whose slot is taken while it wakes goes back to sleep",
+     .page = "lab3.md#sleeping-writers", .stages = FROM_STAGE(3), .params = "max_msgs=1",
+     .seconds = 15)
+{
+	int fd = device_open(O_RDONLY), thief = device_open(O_WRONLY | O_NONBLOCK), pause = 0;
+	struct caller *writer;
+
+	written = shared_memory(sizeof(*written));
+	writer = start_caller(device_open(O_WRONLY), "write() in a loop", write_on_and_on);
+	for (int round = 0; round < 250; round++) {
+		int step = round < 50 ? 1000 : 50, before;
+		char buf[SIZE];
+
+		wait_asleep(writer);
+		before = __atomic_load_n(written, __ATOMIC_SEQ_CST);
+		expect_value(read(fd, buf, sizeof(buf)), 7);
+		dawdle(pause);
+		if (write(thief, "mine", 4) != 4) {
+			pause -= pause < step ? pause : step;
+			continue;
+		}
+		pause += step;
+		wait_asleep(writer);
+		expect(__atomic_load_n(written, __ATOMIC_SEQ_CST) == before,
+		       "write() with O_NONBLOCK while a writer wakes for the only free slot",
+		       "one of the two writes", "both did, into a queue for one message");
+		expect_value(read(fd, buf, sizeof(buf)), 4);
+	}
+}
+
+/*
  * The other way round: the sleeper shares our CPU and goes first wherever the kernel
  * asks who should run. Woken too early it finds nothing, and sleeps on for good.
  */
