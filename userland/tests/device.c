@@ -323,10 +323,16 @@ void keep_the_cpu(bool keep)
 
 void wait_done(struct caller *caller, const char *why)
 {
-	while (!caller->done)
+	while (!caller->done) {
+		char state = state_of(caller->pid);
+
+		/* It may have returned and gone between our two looks. */
+		expect(caller->done || state != 'Z', caller->doing, why,
+		       "its process died in the call");
 		if (!wait_a_moment())
 			test_fail(caller->doing, why, "it sleeps on (process %d, state %c)",
-				  caller->pid, state_of(caller->pid));
+				  caller->pid, state);
+	}
 }
 
 void wait_returned(struct caller *caller, long ret, const char *why)
