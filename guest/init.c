@@ -109,7 +109,8 @@ static bool leads_to_pci(char *target)
 		return false;
 	*end = '\0';
 	device = strrchr(target, '/');
-	return device &&
+	/* 6.12 also has "00:04:0.0", for the ports of the mainboard: four digits it must be. */
+	return device && strcspn(device + 1, ":") == 4 &&
 	       sscanf(device, "/%x:%x:%x.%x", &bus[0], &bus[1], &bus[2], &bus[3]) == 4;
 }
 

@@ -19,13 +19,15 @@ int log_lines_with(const char *text);
 /* Prints the last lines of the kernel log since the current test began, each as "# log: ...". */
 void show_log(void);
 
-/*
- * Objects allocated from the kernel's kmalloc caches right now, from /proc/slabinfo.
- * It is exact for what is long freed only, so a leak test leaks a thousand times and
- * takes less than SLAB_NOISE for nothing.
- */
+/* Objects in use in the kernel's kmalloc caches right now, from /proc/slabinfo. */
 long slab_objects(void);
 
-#define SLAB_NOISE 600
+/*
+ * How many more there are than @before. Waits until it is less than SLAB_NOISE, which
+ * the kernel needs for itself, as long as the test has time.
+ */
+long slab_growth(long before);
+
+#define SLAB_NOISE 80
 
 #endif
