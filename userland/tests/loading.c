@@ -99,6 +99,7 @@ SOLO(parameters_out_of_range_are_refused,
 		{ "msg_size=4097", "msg_size", "4096" },
 		{ "msg_size=2147483648", "msg_size", "4096" },
 	};
+	static const char *const negative[] = { "max_msgs=-1", "msg_size=-1" };
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
 		char did[64];
@@ -116,6 +117,15 @@ SOLO(parameters_out_of_range_are_refused,
 		expect(log_lines_with(table[i].max) > ranges, did,
 		       "a line in the kernel log that names the range", "none has %s",
 		       table[i].max);
+	}
+	/* Where a parameter is unsigned the kernel itself refuses these, without a line. */
+	for (size_t i = 0; i < sizeof(negative) / sizeof(negative[0]); i++) {
+		char did[64];
+		int ret = module_load(negative[i]);
+
+		snprintf(did, sizeof(did), "insmod %s", negative[i]);
+		expect(ret == -1 && (errno == EINVAL || errno == ERANGE), did, "-1 (EINVAL)", "%s",
+		       result(ret));
 	}
 }
 
