@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/membarrier.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -153,6 +154,8 @@ long slab_objects(void)
 	long total = 0, active;
 	FILE *info;
 
+	/* Waits for a grace period of RCU, after which much is freed that was on its way. */
+	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
 	shrink_slabs();
 	info = fopen("/proc/slabinfo", "r");
 	expect(info, "open(\"/proc/slabinfo\")", "a file", "%s", result(-1));

@@ -23,11 +23,12 @@ void show_log(void);
 long slab_objects(void);
 
 /*
- * How many more there are than @before. Waits until it is less than SLAB_NOISE, which
- * the kernel needs for itself, as long as the test has time.
+ * How many more there are than @before. Waits until it is less than SLAB_NOISE, as long as
+ * the test has time. A leak test leaks a thousand; the kernel's own needs come and go by
+ * a hundred or so, more on 6.12.
  */
 long slab_growth(long before);
 
-#define SLAB_NOISE 80
+#define SLAB_NOISE 300
 
 #endif
