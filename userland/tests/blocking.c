@@ -63,11 +63,11 @@ TEST(file_opened_later_wakes_a_reader,
 
 /*
  * However long we look, a proper sleeper does not run. The time only tells which of the
- * others are seen: those that look again every 0.1 s or more often.
+ * others are seen: those that look again every 50 ms or more often.
  */
 static void expect_sleeping_soundly(struct caller *caller, const char *did)
 {
-	const struct timespec while_asleep = { .tv_nsec = 250000000 };
+	const struct timespec while_asleep = { .tv_nsec = 120000000 };
 	long before, after;
 
 	wait_asleep(caller);
@@ -85,7 +85,7 @@ TEST(sleeping_reader_uses_no_cpu,
 	int fd = device_open(O_RDWR);
 	struct caller *reader = start_reader(fd, SIZE);
 
-	expect_sleeping_soundly(reader, "read() on an empty queue, watched for 0.25 s");
+	expect_sleeping_soundly(reader, "read() on an empty queue, watched for 0.12 s");
 	device_send_text(fd, "done");
 	wait_returned(reader, 4, "it wakes when a message is written");
 }
@@ -99,7 +99,7 @@ TEST(sleeping_writer_uses_no_cpu,
 
 	device_send_text(fd, "full");
 	writer = start_writer(fd, "done");
-	expect_sleeping_soundly(writer, "write() to a full queue, watched for 0.25 s");
+	expect_sleeping_soundly(writer, "write() to a full queue, watched for 0.12 s");
 	device_expect_text(fd, "full");
 	wait_returned(writer, 4, "it wakes when a message is read");
 }

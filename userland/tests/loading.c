@@ -95,6 +95,8 @@ SOLO(parameters_out_of_range_are_refused,
 		{ "max_msgs=0", "max_msgs", "65536" },
 		{ "max_msgs=65537", "max_msgs", "65536" },
 		{ "max_msgs=4294967295", "max_msgs", "65536" },
+		{ "max_msgs=-1", "max_msgs", "65536" },
+		{ "msg_size=-1", "msg_size", "4096" },
 		{ "msg_size=0", "msg_size", "4096" },
 		{ "msg_size=4097", "msg_size", "4096" },
 		{ "msg_size=2147483648", "msg_size", "4096" },
@@ -111,6 +113,9 @@ SOLO(parameters_out_of_range_are_refused,
 		if (ret == -1 && errno == ERANGE)
 			continue;
 		expect(ret == -1 && errno == EINVAL, did, "-1 (EINVAL)", "%s", result(ret));
+		/* Of an unsigned parameter the kernel itself refuses these, in its own words. */
+		if (strchr(table[i].params, '-'))
+			continue;
 		expect(log_lines_with(table[i].name) > names, did,
 		       "a line in the kernel log that names the parameter", "none has %s",
 		       table[i].name);
