@@ -14,6 +14,11 @@
 
 #include <linux/ioctl.h>
 #include <linux/types.h>
+#ifdef __KERNEL__
+#include <linux/build_bug.h>	/* static_assert() */
+#else
+#include <assert.h>
+#endif
 
 /* The class under /sys/class, and the stem of the node's name in /dev. */
 #define KMSGPIPE_NAME		"kmsgpipe"
@@ -164,20 +169,11 @@ struct kmsgpipe_cleanup {
  */
 #define KMSGPIPE_GET_CLEANUP	_IOR(KMSGPIPE_IOC_MAGIC, 6, struct kmsgpipe_cleanup)
 
-/*
- * Old programs and new drivers meet: no size and no place may ever change. C11 and
- * C++11 have the same check under two names.
- */
-#ifdef __cplusplus
-#define KMSGPIPE_ASSERT(what)	static_assert(what, #what)
-#else
-#define KMSGPIPE_ASSERT(what)	_Static_assert(what, #what)
-#endif
-
+/* Old programs and new drivers meet: no size and no place may ever change. */
 #define KMSGPIPE_AT(type, field, at)	\
-	KMSGPIPE_ASSERT(__builtin_offsetof(struct type, field) == (at))
+	static_assert(__builtin_offsetof(struct type, field) == (at), #field " has moved")
 
-KMSGPIPE_ASSERT(sizeof(struct kmsgpipe_stats) == 48);
+static_assert(sizeof(struct kmsgpipe_stats) == 48, "size of kmsgpipe_stats");
 KMSGPIPE_AT(kmsgpipe_stats, written, 0);
 KMSGPIPE_AT(kmsgpipe_stats, read, 8);
 KMSGPIPE_AT(kmsgpipe_stats, cleared, 16);
@@ -187,23 +183,22 @@ KMSGPIPE_AT(kmsgpipe_stats, max_msgs, 36);
 KMSGPIPE_AT(kmsgpipe_stats, msg_size, 40);
 KMSGPIPE_AT(kmsgpipe_stats, reserved, 44);
 
-KMSGPIPE_ASSERT(sizeof(struct kmsgpipe_limits) == 16);
+static_assert(sizeof(struct kmsgpipe_limits) == 16, "size of kmsgpipe_limits");
 KMSGPIPE_AT(kmsgpipe_limits, max_msgs, 0);
 KMSGPIPE_AT(kmsgpipe_limits, msg_size, 4);
 KMSGPIPE_AT(kmsgpipe_limits, reserved, 8);
 
-KMSGPIPE_ASSERT(sizeof(struct kmsgpipe_peek) == 24);
+static_assert(sizeof(struct kmsgpipe_peek) == 24, "size of kmsgpipe_peek");
 KMSGPIPE_AT(kmsgpipe_peek, index, 0);
 KMSGPIPE_AT(kmsgpipe_peek, size, 4);
 KMSGPIPE_AT(kmsgpipe_peek, buf, 8);
 KMSGPIPE_AT(kmsgpipe_peek, reserved, 16);
 
-KMSGPIPE_ASSERT(sizeof(struct kmsgpipe_cleanup) == 16);
+static_assert(sizeof(struct kmsgpipe_cleanup) == 16, "size of kmsgpipe_cleanup");
 KMSGPIPE_AT(kmsgpipe_cleanup, interval_ms, 0);
 KMSGPIPE_AT(kmsgpipe_cleanup, ttl_ms, 4);
 KMSGPIPE_AT(kmsgpipe_cleanup, reserved, 8);
 
 #undef KMSGPIPE_AT
-#undef KMSGPIPE_ASSERT
 
 #endif /* _UAPI_KMSGPIPE_H */

@@ -33,6 +33,7 @@ STAGES = (
     Stage(1, "lab1", "lab1_basic", "kmsgpipe_basic", "Hello kmsgpipe"),
     Stage(2, "lab2", "lab2_buffered", "kmsgpipe_buffered", "Persistent echo"),
     Stage(3, "lab3", "lab3_wait", "kmsgpipe_wait", "Wait queues and blocking I/O"),
+    Stage(4, "lab4", "lab4_ioctl", "kmsgpipe_ioctl", "ioctl interface"),
 )
 
 BY_NAME = {stage.name: stage for stage in STAGES}
