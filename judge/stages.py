@@ -34,6 +34,8 @@ STAGES = (
     Stage(2, "lab2", "lab2_buffered", "kmsgpipe_buffered", "Persistent echo"),
     Stage(3, "lab3", "lab3_wait", "kmsgpipe_wait", "Wait queues and blocking I/O"),
     Stage(4, "lab4", "lab4_ioctl", "kmsgpipe_ioctl", "ioctl interface"),
+    Stage(5, "lab5", "lab5_workqueue", "kmsgpipe_workqueue", "Workqueue cleanup"),
+    Stage(6, "lab6", "lab6_sysfs", "kmsgpipe_sysfs", "sysfs"),
 )
 
 BY_NAME = {stage.name: stage for stage in STAGES}

@@ -364,6 +364,7 @@ static void kmsgpipe_get_stats(struct kmsgpipe *pipe, struct kmsgpipe_stats *sta
 		.msg_size = pipe->msg_size,
 	};
 	mutex_unlock(&pipe->lock);
+	pr_info_ratelimited("get stats\n");
 }
 
 /* Drops all messages but the one that is being read; returns how many. */
@@ -476,7 +477,6 @@ static int kmsgpipe_ioctl_get_stats(struct kmsgpipe *pipe, void __user *arg)
 {
 	struct kmsgpipe_stats stats;
 
-	pr_info_ratelimited("get stats\n");
 	kmsgpipe_get_stats(pipe, &stats);
 	return copy_to_user(arg, &stats, sizeof(stats)) ? -EFAULT : 0;
 }
