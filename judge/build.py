@@ -70,8 +70,8 @@ def copy_sources(stage: Stage, tree: Path, place: Path) -> list[Path]:
     """
     headers = [str(path.relative_to(TREE)) for path in sorted((TREE / "include").glob("*.h"))]
     copies = []
-    for name in (f"{stage.folder}/Makefile", stage.source, *headers):
-        origin = (tree if name == stage.source else TREE) / name
+    for name in (f"{stage.folder}/Makefile", *stage.sources, *headers):
+        origin = (tree if name in stage.sources else TREE) / name
         if not origin.exists():
             raise CannotTest(f"{name} is not there")
         try:

@@ -194,7 +194,7 @@ def compile_review(stage: Stage, kernel: Kernel, place: Path) -> Review:
             review.findings.append(Finding(stage.source, 0, "W=1", "kbuild made no module of it"))
         return review
     sparse = _kbuild(stage, kernel, place, "W=1", "C=2", "CHECK=sparse")
-    if not re.search(rf"^  CHECK +\S*{stage.module}\.c$", sparse.stdout, re.M):
+    if not re.search(rf"^  CHECK +\S*{Path(stage.source).stem}\.c$", sparse.stdout, re.M):
         raise CannotTest(f"{stage.name}: kbuild did not run sparse on {stage.source}:\n"
                          + sparse.stdout.strip()[-500:])  # fmt: skip
     return review.add(sort_output(sparse.stdout, "sparse", place, stage, bool(sparse.returncode)))

@@ -15,10 +15,17 @@ class Stage:
     folder: str
     module: str
     title: str
+    file: str = ""  # the source's name without .c, where it is not the module's
+    headers: tuple[str, ...] = ()  # of the stage alone, beside its source
 
     @property
     def source(self) -> str:
-        return f"{self.folder}/{self.module}.c"
+        return f"{self.folder}/{self.file or self.module}.c"
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All that the student writes for this stage."""
+        return (self.source, *(f"{self.folder}/{name}" for name in self.headers))
 
     @property
     def page(self) -> str:
@@ -36,6 +43,8 @@ STAGES = (
     Stage(4, "lab4", "lab4_ioctl", "kmsgpipe_ioctl", "ioctl interface"),
     Stage(5, "lab5", "lab5_workqueue", "kmsgpipe_workqueue", "Workqueue cleanup"),
     Stage(6, "lab6", "lab6_sysfs", "kmsgpipe_sysfs", "sysfs"),
+    Stage(7, "capstone", "capstone", "kmsgpipe", "All labs in one driver",
+          file="kmsgpipe_final", headers=("kmsgpipe_trace.h",)),
 )
 
 BY_NAME = {stage.name: stage for stage in STAGES}
