@@ -30,6 +30,7 @@ PROGRAMS = {
     "init": (["guest/init.c"], 0o755),
     "bin/sudo": (["guest/sudo.c"], 0o4755),
     "bin/nonblock": (["guest/nonblock.c"], 0o755),
+    "bin/ioctl": (["userland/ioctl/ioctl.c"], 0o755),
     "bin/kmsgpipe-test": ([*TEST_SOURCES, "userland/tests/*.h"], 0o755),
 }
 
