@@ -14,6 +14,17 @@ from .errors import CannotTest
 
 
 @dataclass(frozen=True)
+class Compat:
+    """32-bit programs on a 64-bit kernel."""
+    flags: Tuple[str, ...]            # gcc makes them, with these
+    option: str                       # kernel option without which none runs...
+    off_option: str                   # ...and the one that forbids it at boot
+    packages: Tuple[str, ...]         # Debian's libraries, {gcc}: major version
+    headers: str                      # where these lie in there...
+    libraries: Tuple[str, ...]        # ...and what is to be linked
+
+
+@dataclass(frozen=True)
 class Arch:
     name: str                         # what uname -m calls it
     debian: str                       # what Debian calls it
@@ -34,6 +45,7 @@ class Arch:
     elf_boot_option: str              # kernel option that makes that possible
     tcg_options: Tuple[str, ...]      # kernel command line when emulating
     options: Tuple[Tuple[str, str], ...]  # kernel options its board needs: why
+    compat: Optional[Compat] = None   # None: its programs have one width only
 
 
 ARCHS = (
@@ -70,6 +82,17 @@ ARCHS = (
             ("CONFIG_SERIAL_8250_CONSOLE", "the console"),
             ("CONFIG_PCI", "files on their way into the VM"),
             ("CONFIG_SERIAL_8250_PCI", "the shell's serial port"),
+        ),
+        compat=Compat(
+            # 32-bit calls cannot describe all files of /proc without the second.
+            flags=("-m32", "-D_FILE_OFFSET_BITS=64"),
+            option="CONFIG_IA32_EMULATION",
+            off_option="CONFIG_IA32_EMULATION_DEFAULT_DISABLED",
+            # Not gcc-multilib, which Debian lets nobody have beside a
+            # compiler for another machine.
+            packages=("libc6-dev-i386", "lib32gcc-{gcc}-dev"),
+            headers="usr/include/x86_64-linux-gnu",
+            libraries=("usr/lib32", "usr/lib/gcc/x86_64-linux-gnu/{gcc}/32"),
         ),
     ),
 )

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Iterable, Sequence
 
-from . import cache, image, kernel as kernels
+from . import arch, cache, image, kernel as kernels, width
 from .build import BuildFailed, copy_sources, kbuild
 from .errors import CannotTest
 from .kernel import Kernel
@@ -288,18 +288,29 @@ def userland(tree: Path = TREE) -> Review:
     """The programs of the VM: the compiler's warnings, and style where it is not the kernel's."""
     with cache.lock("check-userland"):
         review = _copied("userland", tree, USERLAND, NOT_FOR_USERLAND)
+    narrow = _flags_of_32_bits()
     for pattern in USERLAND:
         for path in sorted(tree.glob(pattern)):
             if path.suffix == ".c":
                 review.add(_compile(path, tree))
+                if narrow and path.parent.name == "tests":
+                    review.add(_compile(path, tree, narrow))
     return review
 
 
-def _compile(path: Path, tree: Path) -> Review:
+def _flags_of_32_bits() -> list[str]:
+    try:
+        return width.flags(arch.host())
+    except width.Unavailable as unavailable:
+        print(f"userland: not compiled for 32 bits; {unavailable}")
+        return []
+
+
+def _compile(path: Path, tree: Path, flags: Sequence[str] = ()) -> Review:
     """A finding for each warning of gcc about one program's file."""
     name = str(path.relative_to(tree))
     done = subprocess.run(
-        ["gcc", *image.CFLAGS, "-Werror", "-fno-diagnostics-show-caret", "-c", name,
+        ["gcc", *image.CFLAGS, *flags, "-Werror", "-fno-diagnostics-show-caret", "-c", name,
          "-o", os.devnull],
         cwd=tree, text=True, errors="replace", env={**os.environ, "LC_ALL": "C"},
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator, List, Optional, TextIO
 
-from . import arch, cache, debian, kernel, tools
+from . import arch, cache, debian, kernel, tools, width
 from .errors import CannotTest
 
 WIDTH = 79
@@ -29,7 +29,7 @@ class Finding:
 def report(stream: TextIO) -> int:
     """Print it all; 0 if `make test` has what it needs or can get it."""
     findings: List[Finding] = []
-    for look in (_machine, _tools, _cache, _kernel, _guest, _checkpatch,
+    for look in (_machine, _tools, _cache, _kernel, _guest, _width, _checkpatch,
                  _accelerator):
         try:
             rows = list(look())
@@ -154,6 +154,27 @@ def _guest() -> Iterator[Finding]:
         else:
             yield Finding(BAD, f"{name} for the VM", "no static build of it "
                           "on PATH", f"install {name}-static or similar")
+
+
+def _width() -> Iterator[Finding]:
+    on = arch.host()
+    if not shutil.which("gcc"):
+        return                        # told above
+    found = kernel.known(os.environ.get("KERNEL"))
+    why = width.kernel_runs_none(found, on) if found else ""
+    what, left_out = "32-bit programs", "without it some tests are left out"
+    if why:
+        yield Finding(OPTIONAL, what, why, left_out)
+    elif on.compat and width.known(on) is not None:
+        yield Finding(GOOD, what, f"gcc {on.compat.flags[0]}")
+    elif width.last_failure(on):
+        yield Finding(OPTIONAL, what, left_out, width.last_failure(on))
+    elif on.compat and debian.available():
+        yield Finding(LATER, what, f"{' and '.join(width.packages(on.compat))}, "
+                      "fetched by the first `make test` (4 MB; no root needed)")
+    elif on.compat:
+        yield Finding(OPTIONAL, what, "gcc cannot link them; " + left_out,
+                      "install the distribution's static 32-bit C library")
 
 
 def _checkpatch() -> Iterator[Finding]:

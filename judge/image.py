@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Iterable
 
-from . import cache, tools
+from . import cache, tools, width
 from .arch import Arch
 from .errors import CannotTest
+from .kernel import Kernel
 from .stages import TREE
 from .tests import TestInfo
 
@@ -22,16 +25,28 @@ CFLAGS = ["-O2", "-std=gnu11", "-Wall", "-Wextra", "-static", f"-I{TREE}/include
 TEST_SOURCES = [
     f"userland/tests/{name}.c"
     for name in ("loading", "text", "queue", "blocking", "polling", "signals", "faults",
-                 "concurrency", "capstone", "plan", "harness", "device", "module", "slow")
+                 "control", "expiry", "sysfs", "concurrency", "capstone", "plan", "harness",
+                 "device", "module", "privilege", "slow")
 ]  # fmt: skip
 
-# program in the guest -> its sources, mode
+
+@dataclass(frozen=True)
+class Program:
+    sources: tuple[str, ...]
+    mode: int = 0o755
+    in_32_bits: bool = False
+
+
+TESTS, TESTS_32 = "bin/kmsgpipe-test", "bin/kmsgpipe-test32"
+
 PROGRAMS = {
-    "init": (["guest/init.c"], 0o755),
-    "bin/sudo": (["guest/sudo.c"], 0o4755),
-    "bin/nonblock": (["guest/nonblock.c"], 0o755),
-    "bin/ioctl": (["userland/ioctl/ioctl.c"], 0o755),
-    "bin/kmsgpipe-test": ([*TEST_SOURCES, "userland/tests/*.h"], 0o755),
+    "init": Program(("guest/init.c",)),
+    "bin/sudo": Program(("guest/sudo.c",), mode=0o4755),
+    "bin/nonblock": Program(("guest/nonblock.c",)),
+    "bin/ioctl": Program(("userland/ioctl/ioctl.c",)),
+    TESTS: Program((*TEST_SOURCES, "userland/tests/*.h")),
+    # The same once more: what a 32-bit program gets must not differ.
+    TESTS_32: Program((*TEST_SOURCES, "userland/tests/*.h"), in_32_bits=True),
 }
 
 # From Debian, unpacked into the cache.
@@ -50,20 +65,28 @@ FILES = {
 }
 
 
-def _expand(patterns: list[str]) -> list[Path]:
+def _expand(patterns: Iterable[str]) -> list[Path]:
     return [path for pattern in patterns for path in sorted(TREE.glob(pattern))]
 
 
 def program(name: str, arch: Arch) -> Path:
-    """Compiles one guest program; the result is kept by content of its sources."""
-    patterns, _ = PROGRAMS[name]
-    sources = _expand(patterns)
+    """Compiles one guest program; the result is kept by content of its sources.
+
+    One of 32 bits cannot be had everywhere: then width.Unavailable says why.
+    """
+    what = PROGRAMS[name]
+    if what.in_32_bits and not arch.compat:
+        raise width.Unavailable(f"{arch.name} has no 32-bit programs")
+    sources = _expand(what.sources)
     headers = _expand(["include/*.h"])
-    key = cache.digest(arch.name, *CFLAGS[:-1], *sources, *headers)
+    # Not where its libraries are: they are looked for only to compile it.
+    flags = arch.compat.flags if what.in_32_bits and arch.compat else ()
+    key = cache.digest(arch.name, *CFLAGS[:-1], *flags, *sources, *headers)
 
     def make(folder: Path) -> None:
         # Tests enlist in source order only if gcc does not reorder them.
-        command = ["gcc", *CFLAGS, "-fno-toplevel-reorder", "-o", str(folder / "program")]
+        command = ["gcc", *CFLAGS, *(width.flags(arch) if what.in_32_bits else [])]
+        command += ["-fno-toplevel-reorder", "-o", str(folder / "program")]
         command += [str(path) for path in sources if path.suffix == ".c"]
         done = subprocess.run(command, cwd=TREE, capture_output=True, text=True)
         if done.returncode:
@@ -74,9 +97,19 @@ def program(name: str, arch: Arch) -> Path:
     return cache.use(cache.build_once(f"program-{Path(name).name}-{key}", make), 48) / "program"
 
 
+def why_not_32_bits(arch: Arch, kernel: Kernel | None = None) -> str:
+    """Why no test can be run as a 32-bit program, on that kernel; empty if they can."""
+    why = width.kernel_runs_none(kernel, arch) if kernel else ""
+    try:
+        return why or (program(TESTS_32, arch) and "")
+    except width.Unavailable as unavailable:
+        return str(unavailable)
+
+
 def initrd(arch: Arch) -> Path:
     """The packed initramfs, a file."""
-    programs = {name: program(name, arch) for name in PROGRAMS}
+    missing = {TESTS_32} if why_not_32_bits(arch) else set()
+    programs = {name: program(name, arch) for name in PROGRAMS if name not in missing}
     shells = {name: tools.guest_program(name) for name in SHELLS}
     bashrc = TREE / "guest/bashrc"
     key = cache.digest(*programs.values(), *shells.values(), bashrc, Path(__file__))
@@ -89,7 +122,7 @@ def initrd(arch: Arch) -> Path:
             (root / name).write_text(text)
         for name, path in programs.items():
             shutil.copy(path, root / name)
-            os.chmod(root / name, PROGRAMS[name][1])
+            os.chmod(root / name, PROGRAMS[name].mode)
         for name, path in shells.items():
             shutil.copy(path, root / "bin" / name)
             os.chmod(root / "bin" / name, 0o755)
@@ -114,7 +147,7 @@ def initrd(arch: Arch) -> Path:
 
 def tests(arch: Arch) -> list[TestInfo]:
     """All tests of the test program, in their order."""
-    path = program("bin/kmsgpipe-test", arch)
+    path = program(TESTS, arch)
     listing = path.with_name("list")
     if not listing.exists():
         text = subprocess.run([path, "--list"], capture_output=True, text=True, check=True).stdout

@@ -13,7 +13,7 @@ from typing import Callable, Sequence
 
 from . import accel, arch, image, kernel, report, tools
 from .build import Built, BuildFailed, build as build_module, clean as clean_builds
-from .errors import UsageError
+from .errors import CannotTest, UsageError
 from .kernel import Kernel
 from .snapshot import Resuming
 from .stages import TREE, Stage
@@ -69,6 +69,17 @@ def build(stages: Sequence[Stage], chosen: bool) -> int:
 # -- test -------------------------------------------------------------------------------
 
 
+def _without_32_bits(tests: list[TestInfo], for_kernel: Kernel) -> tuple[list[TestInfo], str]:
+    """The tests that can be run, and a line about the others, if there are any."""
+    count = sum(test.bits == 32 for test in tests)
+    why = image.why_not_32_bits(arch.host(), for_kernel) if count else ""
+    if not why:
+        return tests, ""
+    return [test for test in tests if test.bits != 32], (
+        f"without the tests that are 32-bit programs ({count}): {why}"
+    )
+
+
 def _tests_for(stage: Stage) -> list[TestInfo]:
     tests = [test for test in image.tests(arch.host()) if test.judges(stage.number)]
     only = os.environ.get("TESTS", "").replace(",", " ").split()
@@ -86,10 +97,11 @@ def _show(verdict: Verdict, built: Built) -> None:
         print(f"        {verdict.test.name}, {verdict.ms} ms")
 
 
-def _test_stage(stage: Stage, machine: Machine, building: Future[Built]) -> tuple[int, int]:
+def _test_stage(
+    stage: Stage, tests: list[TestInfo], machine: Machine, building: Future[Built]
+) -> tuple[int, int]:
     """Judges one stage; returns how many tests passed and failed."""
     start = time.monotonic()
-    tests = _tests_for(stage)
     lanes = deal(machine, tests)
     try:
         # The VMs come back to life while the compiler works.
@@ -120,8 +132,12 @@ def test(stages: Sequence[Stage], chosen: bool) -> int:
         try:
             for stage, building in zip(stages, builds):
                 print(f"\n{stage.name}: {stage.title} - {stage.source}")
-                print(f"  {for_kernel.label}, {how}\n")
-                good, bad = _test_stage(stage, machine, building)
+                wanted = _tests_for(stage)
+                tests, left_out = _without_32_bits(wanted, for_kernel)
+                if left_out and not tests:
+                    raise CannotTest(left_out)
+                print(f"  {for_kernel.label}, {how}\n" + (f"  {left_out}\n" if left_out else ""))
+                good, bad = _test_stage(stage, tests, machine, building)
                 passed, failed = passed + good, failed + bad
         finally:
             pool.shutdown(cancel_futures=True)
@@ -162,7 +178,10 @@ def zoo(stages: Sequence[Stage], chosen: bool) -> int:
 
     for_kernel = _kernel()
     machine, _ = _machine(for_kernel)
-    return cages.verb(stages, chosen, for_kernel, machine, image.tests(machine.arch))
+    tests, left_out = _without_32_bits(image.tests(machine.arch), for_kernel)
+    if left_out:
+        print(left_out)
+    return cages.verb(stages, chosen, for_kernel, machine, tests)
 
 
 def demo(stages: Sequence[Stage], chosen: bool) -> int:

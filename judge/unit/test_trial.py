@@ -128,7 +128,7 @@ class TrialCase(unittest.TestCase):
                 pass
 
         built = Built(Path("/dev/null"), b"", "")
-        tests = [TestInfo.parse(f"{name}\t2\t5\tlab1.md\tit works") for name in names]
+        tests = [TestInfo.parse(f"{name}\t2\t5\tlab1.md\tit works\t64") for name in names]
         with mock.patch.object(trial, "Resuming", FakeResuming), \
              mock.patch.object(trial, "time", SimpleNamespace(monotonic=clock.monotonic)):
             judged = trial.Trial(STAGE, built, None, tests)

@@ -162,7 +162,7 @@ class TheFiles(unittest.TestCase):
 
 
 def info(name: str) -> TestInfo:
-    return TestInfo.parse(f"{name}\t8\t1\tlab3.md\tit works")
+    return TestInfo.parse(f"{name}\t8\t1\tlab3.md\tit works\t64")
 
 
 def verdict(name: str, word: str, seconds: float = 1.0) -> Verdict:

@@ -28,14 +28,6 @@ static int open_device(unsigned int index, int flags)
 	return fd;
 }
 
-static struct kmsgpipe_stats stats_of(int fd)
-{
-	struct kmsgpipe_stats stats;
-
-	expect_value(ioctl(fd, KMSGPIPE_GET_STATS, &stats), 0);
-	return stats;
-}
-
 /* -- several devices ---------------------------------------------------------------- */
 
 SOLO(one_device_by_default, .says = "without nr_devices there is one device",
@@ -97,9 +89,9 @@ SOLO(devices_share_no_queue,
 	device_send_text(a, "a is not");
 	device_expect_text(a, "for a");
 	device_expect_text(b, "for b");
-	expect_value(stats_of(a).read, 1);
-	expect_value(stats_of(a).written, 2);
-	expect_value(stats_of(b).queued, 1);
+	expect_value(device_stats(a).read, 1);
+	expect_value(device_stats(a).written, 2);
+	expect_value(device_stats(b).queued, 1);
 }
 
 SOLO(devices_share_no_settings,
@@ -115,8 +107,8 @@ SOLO(devices_share_no_settings,
 	expect_value(ioctl(a, KMSGPIPE_SET_LIMITS, &limits), 0);
 	expect_value(ioctl(a, KMSGPIPE_SET_CLEANUP, &off), 0);
 	expect_value(ioctl(a, KMSGPIPE_CLEAR_QUEUE), 0);
-	expect_value(stats_of(b).max_msgs, KMSGPIPE_MAX_MSGS);
-	expect_value(stats_of(b).msg_size, KMSGPIPE_MSG_SIZE);
+	expect_value(device_stats(b).max_msgs, KMSGPIPE_MAX_MSGS);
+	expect_value(device_stats(b).msg_size, KMSGPIPE_MSG_SIZE);
 	expect_value(ioctl(b, KMSGPIPE_GET_CLEANUP, &cleanup), 0);
 	expect_value(cleanup.ttl_ms, KMSGPIPE_TTL_MS);
 	expect_value(cleanup.interval_ms, KMSGPIPE_INTERVAL_MS);

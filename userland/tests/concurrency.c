@@ -83,8 +83,8 @@ static void check_parcel(const struct parcel *parcel, ssize_t n, int *last)
 {
 	unsigned char *seen;
 
-	expect(n >= (ssize_t)sizeof(*parcel) && n == parcel->length && parcel->writer < WRITERS &&
-	       parcel->number < EACH && parcel->sum == sum_of(parcel),
+	expect(n >= (ssize_t)sizeof(*parcel) && (size_t)n == parcel->length &&
+	       parcel->writer < WRITERS && parcel->number < EACH && parcel->sum == sum_of(parcel),
 	       "read() by one of 4 readers", "a whole message, as it was written",
 	       "%zd bytes that do not fit together: torn, mixed or overwritten", n);
 	expect((int)parcel->number > last[parcel->writer], "read() of one writer's messages",

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -124,6 +125,24 @@ bool device_is_ready(int fd, short event)
 
 	expect(n >= 0, "poll() without waiting", "0 or 1", "%s", result(n));
 	return n == 1 && (pfd.revents & event);
+}
+
+struct kmsgpipe_stats device_stats(int fd)
+{
+	struct kmsgpipe_stats stats;
+	int ret = ioctl(fd, KMSGPIPE_GET_STATS, &stats);
+
+	expect(!ret, "ioctl(KMSGPIPE_GET_STATS)", "0", "%s", result(ret));
+	return stats;
+}
+
+void wait_expired(int fd, unsigned long long count)
+{
+	while (device_stats(fd).expired < count)
+		if (!wait_a_moment())
+			test_fail("messages older than ttl_ms", "they expire",
+				  "%llu of %llu have expired",
+				  (unsigned long long)device_stats(fd).expired, count);
 }
 
 void *shared_memory(size_t size)

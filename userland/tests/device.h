@@ -35,6 +35,9 @@ bool device_is_ready(int fd, short event);
 /* Takes a message if there is one, without waiting; true if there was. */
 bool device_has_message(int fd);
 
+/* Counters and limits by KMSGPIPE_GET_STATS (lab 4 and later), or the test fails. */
+struct kmsgpipe_stats device_stats(int fd);
+
 /* Memory that the processes of a test share; zeroed. */
 void *shared_memory(size_t size);
 
@@ -95,6 +98,9 @@ void run_on_one_cpu(bool one);
 
 /* Real-time priority: nobody else on this CPU runs until we sleep or give it back. Root only. */
 void keep_the_cpu(bool keep);
+
+/* Until @count messages have expired since the driver was loaded (lab 5); else the test fails. */
+void wait_expired(int fd, unsigned long long count);
 
 /* Until the call has returned; @why is what should wake it, for the report. */
 void wait_done(struct caller *caller, const char *why);

@@ -8,6 +8,10 @@
  * that is a verdict of its own ("unkillable"), and after it the runner stops,
  * because nothing that such a kernel says can be trusted.
  *
+ * The module's callers may be 32-bit programs. So the tests are compiled twice, and a
+ * test with .both_widths has a second run, NAME_in_32_bits: its process executes the
+ * 32-bit program for test->run() only. All that judges stays in the 64-bit one.
+ *
  * Output is KTAP (Documentation/dev-tools/ktap.rst) with these extra lines:
  *
  *	# scale FACTOR          how much slower than the reference machine this is
@@ -21,6 +25,7 @@
 #define _GNU_SOURCE
 #include "harness.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -40,7 +45,8 @@
 #define TEST_UID	1000
 #define MAX_TESTS	500
 #define EXIT_FAILED	1
-#define EXIT_CANNOT_LOAD 2
+/* 2 is a usage error. */
+#define EXIT_CANNOT_LOAD 3
 
 /* What calibrate() measures on the reference machine: emulated, 2 cores of 2020s. */
 #define REFERENCE_MS	25.0
@@ -49,10 +55,23 @@
 /* How long a process may take to die of SIGKILL before it counts as unkillable. */
 #define KILL_MS		1000
 
+#define PROGRAM_32	"/bin/kmsgpipe-test32"
+#define SUFFIX_32	"_in_32_bits"
+
 const char *module_name, *module_path;
 int stage_number;
 
-/* Shared by all processes of a test: what the first failure has to say. */
+/* One line of --list and of the results: a test, in one width. */
+struct run {
+	const struct test *test;
+	bool in_32_bits;
+	char name[120];
+};
+
+/*
+ * Shared by all processes of a test: what the first failure has to say. They may be
+ * of both widths: the layout is the same.
+ */
 struct report {
 	int failed;
 	char did[256];
@@ -61,7 +80,10 @@ struct report {
 	char note[512];
 };
 
+static_assert(sizeof(struct report) == 4 + 256 + 256 + 1024 + 512, "the same in both widths");
+
 static struct report *report;
+static int report_fd;
 static double scale = 1.0;
 
 double time_scale(void)
@@ -200,8 +222,41 @@ static void in_new_group(void)
 	write_file("/proc/self/oom_score_adj", "900");
 }
 
-static void body(const struct test *test)
+static struct run run_of(const struct test *test, bool in_32_bits)
 {
+	struct run run = { .test = test, .in_32_bits = in_32_bits };
+
+	snprintf(run.name, sizeof(run.name), "%s%s", test->name, in_32_bits ? SUFFIX_32 : "");
+	return run;
+}
+
+static unsigned int stages_of(const struct run *run)
+{
+	return run->test->stages & (run->in_32_bits ? STAGES_IN_32_BITS : ~0u);
+}
+
+/* Goes on as the 32-bit program, in this same process: see main() there. */
+static void become_32_bits(const struct test *test)
+{
+	char stage[16], fd[16], factor[32], until[32];
+
+	snprintf(stage, sizeof(stage), "%d", stage_number);
+	snprintf(fd, sizeof(fd), "%d", report_fd);
+	snprintf(factor, sizeof(factor), "%.6f", scale);
+	snprintf(until, sizeof(until), "%lld", give_up_ms);
+	fcntl(report_fd, F_SETFD, 0);
+	execl(PROGRAM_32, PROGRAM_32, "--stage", stage, "--name", module_name, "--module",
+	      module_path, "--body", test->name, "--report", fd, "--scale", factor, "--until",
+	      until, NULL);
+	test_fail("execve(\"" PROGRAM_32 "\")", "a 32-bit program runs",
+		  "%s: no fault of the module%s", result(-1),
+		  errno == ENOEXEC ? ", this kernel runs no 32-bit programs" : "");
+}
+
+static void body(const struct run *run)
+{
+	const struct test *test = run->test;
+
 	if (!test->loads_itself && module_load(test->params)) {
 		if (!report->failed)
 			clean_copy(report->saw, sizeof(report->saw), result(-1));
@@ -210,6 +265,8 @@ static void body(const struct test *test)
 	if (!test->as_root)
 		become_ordinary_user();
 	give_up_ms = now_ms() + (long long)(seconds_for(test) * 800);
+	if (run->in_32_bits)
+		become_32_bits(test);
 	test->run();
 	_exit(0);
 }
@@ -217,9 +274,9 @@ static void body(const struct test *test)
 /* The test has failed already; what goes wrong afterwards follows from that. */
 static bool has_verdict;
 
-static void unload(const struct test *test)
+static void unload(const struct run *run)
 {
-	(void)test;
+	(void)run;
 	if (module_is_loaded() && module_unload()) {
 		int error = errno;
 
@@ -329,8 +386,8 @@ static bool reap(pid_t pid, long long deadline, int *status)
 	}
 }
 
-/* Runs fn(test) in a process group of its own and ends every process of it. */
-static enum outcome run_group(void (*fn)(const struct test *), const struct test *test,
+/* Runs fn(run) in a process group of its own and ends every process of it. */
+static enum outcome run_group(void (*fn)(const struct run *), const struct run *run,
 			      double seconds, int *status)
 {
 	enum outcome outcome = DONE;
@@ -341,7 +398,7 @@ static enum outcome run_group(void (*fn)(const struct test *), const struct test
 	pid = fork();
 	if (!pid) {
 		in_new_group();
-		fn(test);
+		fn(run);
 	}
 	/* Both sides do it, so that it is done whoever runs first. */
 	setpgid(pid, pid);
@@ -398,9 +455,9 @@ static void tell(const char *word, const char *text)
 }
 
 /* Returns false if the kernel cannot be used any more. */
-static bool run_test(const struct test *test, int index)
+static bool run_test(const struct run *run, int index)
 {
-	double seconds = seconds_for(test);
+	double seconds = seconds_for(run->test);
 	const char *verdict, *at_unload = NULL;
 	enum outcome outcome;
 	long long start = now_ms();
@@ -408,22 +465,22 @@ static bool run_test(const struct test *test, int index)
 
 	memset(report, 0, sizeof(*report));
 	/* The host waits as long as this, and a bit for who has to be killed. */
-	printf("# begin %s %.1f\n", test->name, seconds);
+	printf("# begin %s %.1f\n", run->name, seconds);
 	fflush(stdout);
-	mark_log("begin", test->name);
+	mark_log("begin", run->name);
 
-	outcome = run_group(body, test, seconds, &status);
+	outcome = run_group(body, run, seconds, &status);
 	verdict = judge_body(outcome, status);
 	has_verdict = verdict;
 	if (outcome != UNKILLABLE) {
 		printf("# unload %.1f\n", DEFAULT_SECONDS * scale);
-		outcome = run_group(unload, test, DEFAULT_SECONDS * scale, &status);
+		outcome = run_group(unload, run, DEFAULT_SECONDS * scale, &status);
 		at_unload = judge_unload(outcome, status);
 		if (!verdict || outcome == UNKILLABLE)
 			verdict = at_unload;
 	}
 
-	mark_log("end", test->name);
+	mark_log("end", run->name);
 	if (verdict) {
 		printf("# verdict: %s\n", verdict);
 		tell("did", report->did);
@@ -433,11 +490,11 @@ static bool run_test(const struct test *test, int index)
 		show_log();
 	}
 	printf("# ms: %lld\n", now_ms() - start);
-	printf("%s %d %s\n", verdict ? "not ok" : "ok", index, test->name);
+	printf("%s %d %s\n", verdict ? "not ok" : "ok", index, run->name);
 	if (outcome == UNKILLABLE)
-		printf("Bail out! %s left a process that cannot be killed\n", test->name);
+		printf("Bail out! %s left a process that cannot be killed\n", run->name);
 	else if (at_unload)
-		printf("Bail out! %s left a module that cannot be unloaded\n", test->name);
+		printf("Bail out! %s left a module that cannot be unloaded\n", run->name);
 	fflush(stdout);
 	return outcome != UNKILLABLE && !at_unload;
 }
@@ -482,17 +539,34 @@ static void calibrate(void)
 	printf("# scale %.2f (calibration took %.1f ms)\n", scale, ms);
 }
 
-static const struct test *find(const char *name)
+/* Both runs of all tests, in their order; NULL at the end. */
+static const struct run *next_run(const struct run *run)
 {
-	for (const struct test *t = __start_tests; t < __stop_tests; t++)
-		if (!strcmp(t->name, name))
-			return t;
+	static struct run next;
+	const struct test *test = run ? run->test : __start_tests;
+
+	if (run && !run->in_32_bits && test->both_widths) {
+		next = run_of(test, true);
+		return &next;
+	}
+	test += run ? 1 : 0;
+	if (test >= __stop_tests)
+		return NULL;
+	next = run_of(test, false);
+	return &next;
+}
+
+static struct run find(const char *name)
+{
+	for (const struct run *run = next_run(NULL); run; run = next_run(run))
+		if (!strcmp(run->name, name))
+			return *run;
 	fprintf(stderr, "no test has the name %s; --list shows them\n", name);
 	exit(2);
 }
 
 /* The tests that a file names, one a line. */
-static size_t read_names(const char *path, const struct test **tests, size_t max)
+static size_t read_names(const char *path, struct run *runs, size_t max)
 {
 	FILE *file = fopen(path, "r");
 	char line[128];
@@ -505,7 +579,7 @@ static size_t read_names(const char *path, const struct test **tests, size_t max
 	while (count < max && fgets(line, sizeof(line), file)) {
 		line[strcspn(line, "\n")] = '\0';
 		if (*line)
-			tests[count++] = find(line);
+			runs[count++] = find(line);
 	}
 	fclose(file);
 	return count;
@@ -513,9 +587,25 @@ static size_t read_names(const char *path, const struct test **tests, size_t max
 
 static void list_all(void)
 {
-	for (const struct test *t = __start_tests; t < __stop_tests; t++)
-		printf("%s\t%x\t%d\t%s\t%s\n", t->name, t->stages, t->alone ? 1 : 2, t->page,
-		       t->says);
+	for (const struct run *run = next_run(NULL); run; run = next_run(run))
+		printf("%s\t%x\t%d\t%s\t%s%s\t%d\n", run->name, stages_of(run),
+		       run->test->alone ? 1 : 2, run->test->page, run->test->says,
+		       run->in_32_bits ? " (32-bit program)" : "", run->in_32_bits ? 32 : 64);
+}
+
+/* One body of a test, for a runner that has executed us and holds the other end of @fd. */
+static void run_body(const char *name, int fd)
+{
+	const struct test *test = find(name).test;
+
+	report = mmap(NULL, sizeof(*report), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (report == MAP_FAILED) {
+		perror("mmap");
+		exit(2);
+	}
+	close(fd);
+	test->run();
+	_exit(0);
 }
 
 static void usage(FILE *to)
@@ -534,10 +624,15 @@ int main(int argc, char **argv)
 		{ "tests", required_argument, NULL, 't' },
 		{ "list", no_argument, NULL, 'l' },
 		{ "help", no_argument, NULL, 'h' },
+		/* What become_32_bits() says: not for people. */
+		{ "body", required_argument, NULL, 'b' },
+		{ "report", required_argument, NULL, 'r' },
+		{ "scale", required_argument, NULL, 'f' },
+		{ "until", required_argument, NULL, 'u' },
 		{ NULL, 0, NULL, 0 },
 	};
-	const struct test *tests[MAX_TESTS];
-	const char *tests_path = NULL;
+	static struct run runs[MAX_TESTS];
+	const char *tests_path = NULL, *body_of = NULL;
 	size_t count;
 	sigset_t child;
 	int opt;
@@ -559,19 +654,38 @@ int main(int argc, char **argv)
 		case 'l':
 			list_all();
 			return 0;
+		case 'b':
+			body_of = optarg;
+			break;
+		case 'r':
+			report_fd = atoi(optarg);
+			break;
+		case 'f':
+			scale = atof(optarg);
+			break;
+		case 'u':
+			give_up_ms = atoll(optarg);
+			break;
 		default:
 			usage(opt == 'h' ? stdout : stderr);
 			return opt == 'h' ? 0 : 2;
 		}
 	}
-	if (!stage_number || !module_path || !module_name || !tests_path) {
+	if (!stage_number || !module_path || !module_name || !(tests_path || body_of)) {
 		usage(stderr);
 		return 2;
 	}
+	if (body_of)
+		run_body(body_of, report_fd);
 
-	count = read_names(tests_path, tests, MAX_TESTS);
-	report = mmap(NULL, sizeof(*report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-		      -1, 0);
+	count = read_names(tests_path, runs, MAX_TESTS);
+	/* A file: a program that a test executes can map it, too. */
+	report_fd = memfd_create("report", MFD_CLOEXEC);
+	if (report_fd < 0 || ftruncate(report_fd, sizeof(*report))) {
+		perror("memfd_create");
+		return 2;
+	}
+	report = mmap(NULL, sizeof(*report), PROT_READ | PROT_WRITE, MAP_SHARED, report_fd, 0);
 	if (report == MAP_FAILED) {
 		perror("mmap");
 		return 2;
@@ -586,7 +700,7 @@ int main(int argc, char **argv)
 	printf("KTAP version 1\n1..%zu\n", count);
 	calibrate();
 	for (size_t i = 0; i < count; i++)
-		if (!run_test(tests[i], i + 1))
+		if (!run_test(&runs[i], i + 1))
 			return 1;
 	return 0;
 }

@@ -30,6 +30,9 @@
 #define FROM_STAGE(n)	(~0u << (n))
 #define ALL_STAGES	FROM_STAGE(1)
 
+/* Before lab 4 no command and no struct tells a 32-bit program from a 64-bit one. */
+#define STAGES_IN_32_BITS FROM_STAGE(4)
+
 /**
  * struct test - one behaviour
  * @name: what is said to be true when it passes, in words joined by '_'
@@ -41,6 +44,7 @@
  * @loads_itself: the test loads and unloads the module on its own
  * @alone: only one process uses the device at a time: one CPU is enough
  * @as_root: the test needs root; otherwise it runs as an ordinary user
+ * @both_widths: it is run a second time, as a 32-bit program, in STAGES_IN_32_BITS
  * @run: the test
  */
 struct test {
@@ -53,8 +57,9 @@ struct test {
 	bool loads_itself;
 	bool alone;
 	bool as_root;
+	bool both_widths;
 	void (*run)(void);
-};
+} __attribute__((aligned(8)));
 
 #define DEFAULT_SECONDS	5
 

@@ -12,7 +12,7 @@
 
 SOLO(first_in_first_out,
      .says = "messages come out in the order in which they went in", .page = "lab2.md#fifo",
-     .stages = FROM_STAGE(2))
+     .stages = FROM_STAGE(2), .both_widths = true)
 {
 	int fd = device_open(O_RDWR);
 
