@@ -1,2 +1,621 @@
 // SPDX-License-Identifier: GPL-2.0
+/* Messages that wait too long: the timer, the work, and how they end. Lab 5 and later. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "device.h"
 #include "harness.h"
+#include "module.h"
+#include "privilege.h"
+#include "slow.h"
+
+/* Small enough for a quick test, large enough to see a message that expires too early. */
+#define TTL_MS		60
+#define QUICK		"cleanup_interval_ms=4 ttl_ms=60"
+/* What is older than this is gone at the next look. */
+#define AT_ONCE		"cleanup_interval_ms=4 ttl_ms=1"
+#define NEVER		"cleanup_interval_ms=4 ttl_ms=0"
+
+static int set_cleanup(int fd, uint32_t interval_ms, uint32_t ttl_ms)
+{
+	struct kmsgpipe_cleanup cleanup = { .interval_ms = interval_ms, .ttl_ms = ttl_ms };
+
+	return ioctl(fd, KMSGPIPE_SET_CLEANUP, &cleanup);
+}
+
+static void expect_cleanup(int fd, uint32_t interval_ms, uint32_t ttl_ms)
+{
+	struct kmsgpipe_cleanup cleanup;
+	char wanted[64];
+
+	memset(&cleanup, 0xa5, sizeof(cleanup));
+	expect_value(ioctl(fd, KMSGPIPE_GET_CLEANUP, &cleanup), 0);
+	snprintf(wanted, sizeof(wanted), "interval_ms %u, ttl_ms %u, reserved 0", interval_ms,
+		 ttl_ms);
+	expect(cleanup.interval_ms == interval_ms && cleanup.ttl_ms == ttl_ms &&
+	       !cleanup.reserved[0] && !cleanup.reserved[1], "GET_CLEANUP", wanted,
+	       "interval_ms %u, ttl_ms %u, reserved %#x %#x", cleanup.interval_ms, cleanup.ttl_ms,
+	       cleanup.reserved[0], cleanup.reserved[1]);
+}
+
+static void expect_counts(int fd, unsigned int expired, unsigned int queued)
+{
+	struct kmsgpipe_stats stats = device_stats(fd);
+	char wanted[64];
+
+	snprintf(wanted, sizeof(wanted), "expired %u, queued %u", expired, queued);
+	expect(stats.expired == expired && stats.queued == queued, "GET_STATS", wanted,
+	       "expired %llu, queued %u", (unsigned long long)stats.expired, stats.queued);
+	expect(stats.written == stats.read + stats.cleared + stats.expired + stats.queued,
+	       "GET_STATS", "written = read + cleared + expired + queued",
+	       "%llu written, %llu read, %llu cleared, %llu expired, %u queued",
+	       (unsigned long long)stats.written, (unsigned long long)stats.read,
+	       (unsigned long long)stats.cleared, (unsigned long long)stats.expired, stats.queued);
+}
+
+/* Until so many milliseconds have passed: for what must NOT happen meanwhile. */
+static void let_pass(int ms)
+{
+	long long end = now_ms() + ms;
+
+	while (now_ms() < end && wait_a_moment())
+		;
+}
+
+/* -- what expires ------------------------------------------------------------------- */
+
+SOLO(old_messages_expire,
+     .says = "messages that nobody reads for ttl_ms are dropped", .page = "lab5.md#ttl",
+     .stages = FROM_STAGE(5), .params = QUICK)
+{
+	int fd = device_open(O_RDWR);
+
+	device_send_numbers(fd, 0, 5);
+	wait_expired(fd, 5);
+	expect_counts(fd, 5, 0);
+	device_expect_empty(fd);
+	device_send_text(fd, "the queue works on");
+	device_expect_text(fd, "the queue works on");
+}
+
+SOLO(no_message_expires_early,
+     .says = "no message expires before ttl_ms have passed", .page = "lab5.md#ttl",
+     .stages = FROM_STAGE(5), .params = QUICK)
+{
+	int fd = device_open(O_RDWR);
+
+	for (int i = 0; i < 3; i++) {
+		long long start = now_ms(), took;
+
+		device_send_text(fd, "young");
+		wait_expired(fd, i + 1);
+		took = now_ms() - start;
+		/* One less: both readings of the clock are rounded down. */
+		expect(took >= TTL_MS - 1, "write(), then waiting until it has expired",
+		       "60 ms or more", "%lld ms", took);
+	}
+}
+
+/* Ten old messages and five fresh ones; false if the machine was too slow to keep them fresh. */
+static bool mix_old_and_fresh(int fd, int ttl_ms)
+{
+	unsigned int before = device_stats(fd).expired;
+	long long start;
+
+	expect_value(set_cleanup(fd, 4, 0), 0);
+	device_send_numbers(fd, 0, 10);
+	let_pass(ttl_ms + 20);
+	start = now_ms();
+	device_send_numbers(fd, 10, 5);
+	expect_value(set_cleanup(fd, 4, ttl_ms), 0);
+	wait_expired(fd, before + 10);
+	expect_value(set_cleanup(fd, 4, 0), 0);
+	if (now_ms() - start >= ttl_ms)
+		return false;
+	expect_counts(fd, before + 10, 5);
+	return true;
+}
+
+SOLO(only_the_expired_go,
+     .says = "fresh messages stay, in their order, when old ones expire", .page = "lab5.md#ttl",
+     .stages = FROM_STAGE(5), .as_root = true, .params = NEVER)
+{
+	int fd = device_open(O_RDWR), ttl_ms = 50 * time_scale();
+
+	while (!mix_old_and_fresh(fd, ttl_ms)) {
+		expect(wait_a_moment(), "five messages, and ten that are older than ttl_ms",
+		       "a chance to look before all are older", "none in all this time");
+		expect(ioctl(fd, KMSGPIPE_CLEAR_QUEUE) >= 0, "CLEAR_QUEUE", "0 or more", "%s",
+		       result(-1));
+		ttl_ms *= 2;
+	}
+	device_expect_numbers(fd, 10, 5);
+	device_expect_empty(fd);
+}
+
+SOLO(one_look_takes_all_expired,
+     .says = "one look drops all that has expired, be it thousands", .page = "lab5.md#batches",
+     .stages = FROM_STAGE(5), .as_root = true,
+     .params = "cleanup_interval_ms=0 ttl_ms=0 max_msgs=3000")
+{
+	int fd = device_open(O_RDWR);
+
+	device_send_numbers(fd, 0, 3000);
+	let_pass(5);
+	expect_value(set_cleanup(fd, 4, 1), 0);
+	wait_expired(fd, 1);
+	/* No further look: what the one that has begun leaves stays for ever. */
+	expect_value(set_cleanup(fd, 0, 1), 0);
+	wait_expired(fd, 3000);
+	expect_counts(fd, 3000, 0);
+}
+
+SOLO(messages_read_in_time_do_not_expire,
+     .says = "a message that is read in time counts as read, not as expired",
+     .page = "lab5.md#ttl", .stages = FROM_STAGE(5))
+{
+	int fd = device_open(O_RDWR);
+
+	device_send_numbers(fd, 0, 3);
+	device_expect_numbers(fd, 0, 3);
+	expect_counts(fd, 0, 0);
+	expect_value(device_stats(fd).read, 3);
+}
+
+SOLO(the_expired_are_freed,
+     .says = "what expires is freed", .page = "lab5.md#work", .stages = FROM_STAGE(5),
+     .as_root = true, .params = AT_ONCE, .seconds = 10)
+{
+	int fd = device_open(O_RDWR);
+	long before = 0, growth;
+
+	for (int round = 0; round < 30; round++) {
+		if (round == 5)
+			before = slab_objects();
+		device_send_numbers(fd, 0, 60);
+		wait_expired(fd, 60 * (round + 1));
+	}
+	growth = slab_growth(before);
+	expect(growth < SLAB_NOISE, "1500 messages expired", "every byte is freed",
+	       "%ld more objects in use", growth);
+}
+
+TEST(expiring_message_stays_with_its_reader,
+     .says = "a message that expires while a reader copies it still reaches that reader",
+     .page = "lab5.md#work", .stages = FROM_STAGE(5), .as_root = true, .params = NEVER)
+{
+	int fd = device_open(O_RDWR);
+	struct caller *slow;
+
+	device_send_numbers(fd, 0, 3);
+	slow = start_slow_reader(fd, KMSGPIPE_MSG_SIZE);
+	wait_asleep(slow);
+	expect_value(set_cleanup(fd, 4, 1), 0);
+	wait_expired(fd, 2);
+	let_pass(20);
+	expect_counts(fd, 2, 1);
+	let_go();
+	wait_returned(slow, 9, "it gets the whole message");
+	expect(!memcmp(slow->data, "message 0", 9), slow->doing, "\"message 0\"", "\"%.9s\"",
+	       slow->data);
+	expect_counts(fd, 2, 0);
+}
+
+TEST(expiry_goes_on_after_a_reader_that_failed,
+     .says = "if that reader fails, the message is back and expires like any other",
+     .page = "lab5.md#work", .stages = FROM_STAGE(5), .as_root = true, .params = NEVER)
+{
+	int fd = device_open(O_RDWR);
+	struct caller *slow;
+
+	device_send_numbers(fd, 0, 2);
+	slow = start_slow_reader(fd, KMSGPIPE_MSG_SIZE);
+	wait_asleep(slow);
+	expect_value(set_cleanup(fd, 4, 1), 0);
+	wait_expired(fd, 1);
+	kill_and_reap(slow);
+	wait_expired(fd, 2);
+	expect_counts(fd, 2, 0);
+}
+
+SOLO(time_is_monotonic,
+     .says = "setting the clock of the day makes no message old, nor keeps one young",
+     .page = "lab5.md#ttl", .stages = FROM_STAGE(5), .as_root = true,
+     .params = "cleanup_interval_ms=4 ttl_ms=100000")
+{
+	struct timespec day, then;
+	int fd = device_open(O_RDWR);
+
+	device_send_text(fd, "young");
+	expect_value(clock_gettime(CLOCK_REALTIME, &day), 0);
+	then = day;
+	then.tv_sec += 86400;
+	expect_value(clock_settime(CLOCK_REALTIME, &then), 0);
+	let_pass(30);
+	then.tv_sec -= 2 * 86400;
+	clock_settime(CLOCK_REALTIME, &then);
+	device_expect_text(fd, "young");
+
+	/* A day back: by that clock this message was written tomorrow. */
+	clock_settime(CLOCK_REALTIME, &day);
+	expect_value(set_cleanup(fd, 4, 20), 0);
+	device_send_text(fd, "old soon");
+	clock_settime(CLOCK_REALTIME, &then);
+	wait_expired(fd, 1);
+	expect_value(clock_settime(CLOCK_REALTIME, &day), 0);
+}
+
+/* -- who waits ---------------------------------------------------------------------- */
+
+TEST(expiry_wakes_writers,
+     .says = "writers that wait for room go on when messages expire", .page = "lab5.md#writers",
+     .stages = FROM_STAGE(5), .as_root = true,
+     .params = "max_msgs=3 cleanup_interval_ms=4 ttl_ms=0")
+{
+	int fd = device_open(O_RDWR);
+	struct caller *writers[3];
+
+	device_send_numbers(fd, 0, 3);
+	for (int i = 0; i < 3; i++)
+		writers[i] = start_writer(fd, "late");
+	for (int i = 0; i < 3; i++)
+		wait_asleep(writers[i]);
+	expect_value(set_cleanup(fd, 4, 1), 0);
+	for (int i = 0; i < 3; i++)
+		wait_returned(writers[i], 4, "expired messages leave room for it");
+}
+
+TEST(expiry_makes_poll_say_out,
+     .says = "a process asleep in poll() for room wakes when messages expire",
+     .page = "lab5.md#writers", .stages = FROM_STAGE(5), .as_root = true,
+     .params = "max_msgs=1 cleanup_interval_ms=4 ttl_ms=0")
+{
+	int fd = device_open(O_RDWR);
+	struct caller *poller;
+
+	device_send_text(fd, "full");
+	poller = start_poller(fd, POLLOUT);
+	wait_asleep(poller);
+	expect_value(set_cleanup(fd, 4, 1), 0);
+	wait_returned(poller, POLLOUT, "expired messages leave room");
+}
+
+TEST(expiry_lets_readers_sleep,
+     .says = "a reader sleeps on while messages of others expire", .page = "lab5.md#writers",
+     .stages = FROM_STAGE(5), .params = AT_ONCE)
+{
+	int fd = device_open(O_RDWR);
+	struct caller *reader;
+
+	device_send_text(fd, "gone before it comes");
+	wait_expired(fd, 1);
+	reader = start_reader(fd, 64);
+	wait_asleep(reader);
+	let_pass(20);
+	expect(!reader->done, "read() of a queue in which all has expired", "it sleeps",
+	       "it returned %ld", reader->ret);
+	device_send_text(fd, "next");
+	wait_returned(reader, 4, "a message came");
+}
+
+/* -- the settings ------------------------------------------------------------------- */
+
+SOLO(cleanup_defaults, .both_widths = true,
+     .says = "at first a message may wait 30 s, and a look comes every second",
+     .page = "lab5.md#cleanup-ioctl", .stages = FROM_STAGE(5))
+{
+	expect_cleanup(device_open(O_RDONLY), KMSGPIPE_INTERVAL_MS, KMSGPIPE_TTL_MS);
+}
+
+SOLO(cleanup_parameters_are_checked,
+     .says = "ttl_ms and cleanup_interval_ms: 0 to a day; more is refused, the log says why",
+     .page = "lab5.md#cleanup-ioctl", .stages = FROM_STAGE(5), .loads_itself = true,
+     .as_root = true)
+{
+	static const struct {
+		const char *params, *name;
+	} refused[] = {
+		{ "ttl_ms=86400001", "ttl_ms" },
+		{ "ttl_ms=4294967295", "ttl_ms" },
+		{ "cleanup_interval_ms=86400001", "cleanup_interval_ms" },
+		{ "cleanup_interval_ms=4294967295", "cleanup_interval_ms" },
+	};
+	int fd;
+
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+		int before = log_lines_with(refused[i].name), ret;
+
+		ret = module_load(refused[i].params);
+		expect(ret == -1 && errno == EINVAL, refused[i].params, "-1 (EINVAL)", "%s",
+		       result(ret));
+		expect(log_lines_with(refused[i].name) > before, refused[i].params,
+		       "a line in the log names the parameter", "none");
+	}
+	expect_value(module_load("ttl_ms=86400000 cleanup_interval_ms=86400000"), 0);
+	fd = device_open(O_RDONLY);
+	expect_cleanup(fd, KMSGPIPE_CLEANUP_MS_MAX, KMSGPIPE_CLEANUP_MS_MAX);
+	close(fd);
+	expect_value(module_unload(), 0);
+	expect_value(module_load("ttl_ms=0 cleanup_interval_ms=0"), 0);
+	fd = device_open(O_RDONLY);
+	expect_cleanup(fd, 0, 0);
+	close(fd);
+	expect_value(module_unload(), 0);
+}
+
+SOLO(cleanup_can_be_set, .both_widths = true,
+     .says = "SET_CLEANUP sets what GET_CLEANUP tells, up to a day",
+     .page = "lab5.md#cleanup-ioctl", .stages = FROM_STAGE(5), .as_root = true)
+{
+	struct kmsgpipe_cleanup cleanup = { .interval_ms = 7, .ttl_ms = 7 };
+	int fd = device_open(O_RDWR);
+
+	expect_value(set_cleanup(fd, 20, 30000), 0);
+	expect_cleanup(fd, 20, 30000);
+	expect_value(set_cleanup(fd, KMSGPIPE_CLEANUP_MS_MAX, KMSGPIPE_CLEANUP_MS_MAX), 0);
+	expect_errno(set_cleanup(fd, KMSGPIPE_CLEANUP_MS_MAX + 1, 5), EINVAL);
+	expect_errno(set_cleanup(fd, 5, KMSGPIPE_CLEANUP_MS_MAX + 1), EINVAL);
+	expect_errno(set_cleanup(fd, UINT32_MAX, UINT32_MAX), EINVAL);
+	for (int i = 0; i < 2; i++) {
+		cleanup.reserved[i] = 1u << (i * 31);
+		expect_errno(ioctl(fd, KMSGPIPE_SET_CLEANUP, &cleanup), EINVAL);
+		cleanup.reserved[i] = 0;
+	}
+	expect_cleanup(fd, KMSGPIPE_CLEANUP_MS_MAX, KMSGPIPE_CLEANUP_MS_MAX);
+}
+
+SOLO(cleanup_pointers_get_efault, .both_widths = true,
+     .says = "SET_CLEANUP and GET_CLEANUP with a bad pointer get EFAULT, nothing changes",
+     .page = "lab5.md#cleanup-ioctl", .stages = FROM_STAGE(5), .as_root = true)
+{
+	size_t size = sizeof(struct kmsgpipe_cleanup);
+	void *const bad[] = { NULL, (void *)(UINTPTR_MAX - 4095), partly_bad_buffer(size, 0, true),
+			      partly_bad_buffer(size, 4, true) };
+	int fd = device_open(O_RDWR);
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		expect_errno(ioctl(fd, KMSGPIPE_SET_CLEANUP, bad[i]), EFAULT);
+		expect_errno(ioctl(fd, KMSGPIPE_GET_CLEANUP, bad[i]), EFAULT);
+	}
+	expect_errno(ioctl(fd, KMSGPIPE_GET_CLEANUP, partly_bad_buffer(size, size, false)), EFAULT);
+	expect_cleanup(fd, KMSGPIPE_INTERVAL_MS, KMSGPIPE_TTL_MS);
+}
+
+static enum who asker;
+
+static long call_set(struct caller *self)
+{
+	become(asker);
+	return set_cleanup(self->fd, 5, 5);
+}
+
+SOLO(cleanup_takes_the_capability,
+     .says = "SET_CLEANUP without CAP_SYS_ADMIN gets EPERM, root or not",
+     .page = "lab5.md#cleanup-ioctl", .stages = FROM_STAGE(5), .as_root = true)
+{
+	static const enum who without[] = { WHO_USER, WHO_WEAK_ROOT, WHO_NAMESPACE_ROOT };
+	int fd = device_open(O_RDWR);
+
+	for (size_t i = 0; i < sizeof(without) / sizeof(without[0]); i++) {
+		struct caller *caller;
+
+		asker = without[i];
+		caller = start_caller(fd, who_says(asker), call_set);
+		wait_done(caller, "a command never sleeps");
+		errno = caller->error;
+		expect(caller->ret == -1 && errno == EPERM, who_says(asker), "-1 (EPERM)", "%s",
+		       result(caller->ret));
+		expect_cleanup(fd, KMSGPIPE_INTERVAL_MS, KMSGPIPE_TTL_MS);
+	}
+}
+
+SOLO(ttl_zero_keeps_messages,
+     .says = "with ttl_ms=0 no message expires", .page = "lab5.md#ttl", .stages = FROM_STAGE(5),
+     .params = NEVER)
+{
+	int fd = device_open(O_RDWR);
+
+	device_send_numbers(fd, 0, 3);
+	let_pass(60);
+	expect_counts(fd, 0, 3);
+	device_expect_numbers(fd, 0, 3);
+}
+
+SOLO(interval_zero_never_looks,
+     .says = "with cleanup_interval_ms=0 nobody looks: old messages can still be read",
+     .page = "lab5.md#timer", .stages = FROM_STAGE(5),
+     .params = "cleanup_interval_ms=0 ttl_ms=1")
+{
+	int fd = device_open(O_RDWR);
+
+	device_send_numbers(fd, 0, 3);
+	let_pass(60);
+	expect_counts(fd, 0, 3);
+	device_expect_numbers(fd, 0, 3);
+}
+
+SOLO(interval_starts_from_zero,
+     .says = "a new interval starts a timer that was off", .page = "lab5.md#timer",
+     .stages = FROM_STAGE(5), .as_root = true, .params = "cleanup_interval_ms=0 ttl_ms=1")
+{
+	int fd = device_open(O_RDWR);
+
+	device_send_text(fd, "old");
+	expect_value(set_cleanup(fd, 4, 1), 0);
+	wait_expired(fd, 1);
+	device_send_text(fd, "again");
+	wait_expired(fd, 2);
+}
+
+SOLO(shorter_interval_holds_at_once,
+     .says = "a short interval after a long one does not wait for the long one to end",
+     .page = "lab5.md#timer", .stages = FROM_STAGE(5), .as_root = true,
+     .params = "cleanup_interval_ms=86400000 ttl_ms=1")
+{
+	int fd = device_open(O_RDWR);
+
+	device_send_text(fd, "old");
+	expect_value(set_cleanup(fd, 4, 1), 0);
+	wait_expired(fd, 1);
+}
+
+TEST(interval_changes_while_the_timer_runs,
+     .says = "after SET_CLEANUP with interval 0 nothing expires any more, whatever came before",
+     .page = "lab5.md#timer", .stages = FROM_STAGE(5), .as_root = true, .params = AT_ONCE)
+{
+	int fd = device_open(O_RDWR);
+
+	for (int round = 0; round < 12; round++) {
+		struct kmsgpipe_stats stats;
+
+		/* Hits the timer in all its phases. */
+		for (int i = 0; i < 40; i++)
+			expect_value(set_cleanup(fd, 1 + i % 3, 1), 0);
+		expect_value(set_cleanup(fd, 0, 0), 0);
+		device_send_text(fd, "stays");
+		stats = device_stats(fd);
+		expect_value(set_cleanup(fd, 0, 1), 0);
+		let_pass(12);
+		expect(device_stats(fd).expired == stats.expired,
+		       "12 ms after SET_CLEANUP interval_ms=0", "nothing has expired", "%llu have",
+		       (unsigned long long)(device_stats(fd).expired - stats.expired));
+		device_expect_text(fd, "stays");
+	}
+}
+
+SOLO(new_ttl_holds_for_queued_messages,
+     .says = "a new ttl_ms holds for messages that are queued already", .page = "lab5.md#ttl",
+     .stages = FROM_STAGE(5), .as_root = true,
+     .params = "cleanup_interval_ms=4 ttl_ms=86400000")
+{
+	int fd = device_open(O_RDWR);
+
+	device_send_numbers(fd, 0, 2);
+	let_pass(30);
+	expect_value(set_cleanup(fd, 4, 86400000), 0);
+	let_pass(10);
+	expect_counts(fd, 0, 2);
+	expect_value(set_cleanup(fd, 4, 10), 0);
+	wait_expired(fd, 2);
+}
+
+/* -- the log ------------------------------------------------------------------------ */
+
+SOLO(expiry_is_logged,
+     .says = "the log tells when messages have expired, and is silent when none have",
+     .page = "lab5.md#log", .stages = FROM_STAGE(5), .as_root = true, .params = AT_ONCE)
+{
+	char prefix[64];
+	int fd = device_open(O_RDWR), before;
+
+	snprintf(prefix, sizeof(prefix), "%s:", module_name);
+	before = log_lines_with(prefix);
+	let_pass(60);
+	expect(log_lines_with(prefix) == before, "15 looks at an empty queue", "no line in the log",
+	       "%d lines", log_lines_with(prefix) - before);
+	device_send_text(fd, "old");
+	before = log_lines_with(prefix);
+	/* The counter is first, the line comes a moment later. */
+	while (log_lines_with(prefix) == before && device_stats(fd).expired < 2 && wait_a_moment())
+		;
+	expect(log_lines_with(prefix) > before, "a message expired", "a line in the log", "none");
+}
+
+/* -- unloading ---------------------------------------------------------------------- */
+
+SOLO(unload_in_every_phase,
+     .says = "rmmod in every phase of timer and work, 200 times, and nothing is left behind",
+     .page = "lab5.md#unloading", .stages = FROM_STAGE(5), .loads_itself = true,
+     .as_root = true, .seconds = 30)
+{
+	long before = 0, growth;
+
+	for (int round = 0; round < 200; round++) {
+		struct timespec moment = { .tv_nsec = round % 20 * 400000 };
+		int fd;
+
+		if (round == 20)
+			before = slab_objects();
+		/* The timer goes off at every jiffy; a jiffy is 4 ms, or less. */
+		expect_value(module_load("cleanup_interval_ms=1 ttl_ms=2 max_msgs=200"), 0);
+		fd = device_open(O_RDWR);
+		device_send_numbers(fd, 0, 10);
+		nanosleep(&moment, NULL);
+		close(fd);
+		expect_value(module_unload(), 0);
+	}
+	growth = slab_growth(before);
+	expect(growth < SLAB_NOISE, "180 loads, 10 messages each, 180 unloads",
+	       "every byte is freed", "%ld more objects in use", growth);
+}
+
+SOLO(unload_does_not_wait_for_the_timer,
+     .says = "rmmod does not wait for a timer that is due tomorrow",
+     .page = "lab5.md#unloading", .stages = FROM_STAGE(5), .as_root = true,
+     .params = "cleanup_interval_ms=86400000 ttl_ms=1")
+{
+	/* The runner unloads it now, within its time-out. */
+	device_send_text(device_open(O_RDWR), "never read");
+}
+
+/* -- under load --------------------------------------------------------------------- */
+
+#define ROUNDS 400
+
+static long call_write_many(struct caller *self)
+{
+	for (int i = 0; i < ROUNDS; i++)
+		if (write(self->fd, "load", 4) != 4)
+			return -1;
+	return ROUNDS;
+}
+
+static long call_read_all(struct caller *self)
+{
+	char buf[16];
+	long count = 0;
+
+	/* Until killed: nobody knows how many expire before it comes. */
+	while (read(self->fd, buf, sizeof(buf)) == 4)
+		count++;
+	return count;
+}
+
+TEST(expiry_among_readers_and_writers,
+     .says = "while all at once write, read and expire, every message is counted once",
+     .page = "lab5.md#work", .stages = FROM_STAGE(5), .as_root = true, .seconds = 15,
+     .params = "max_msgs=20 cleanup_interval_ms=1 ttl_ms=2")
+{
+	int fd = device_open(O_RDWR);
+	struct caller *writers[2], *reader;
+	struct kmsgpipe_stats stats;
+
+	reader = start_caller(fd, "read() again and again", call_read_all);
+	for (int i = 0; i < 2; i++)
+		writers[i] = start_caller(fd, "write() again and again", call_write_many);
+	do {
+		stats = device_stats(fd);
+		expect(stats.written == stats.read + stats.cleared + stats.expired + stats.queued,
+		       "GET_STATS", "written = read + cleared + expired + queued",
+		       "%llu written, %llu read, %llu expired, %u queued",
+		       (unsigned long long)stats.written, (unsigned long long)stats.read,
+		       (unsigned long long)stats.expired, stats.queued);
+		/* Let messages get old now and then. */
+		kill(reader->pid, stats.written & 64 ? SIGSTOP : SIGCONT);
+	} while (!writers[0]->done || !writers[1]->done);
+	kill(reader->pid, SIGCONT);
+	for (int i = 0; i < 2; i++)
+		wait_returned(writers[i], ROUNDS, "every write() gets in");
+	wait_asleep(reader);
+	stats = device_stats(fd);
+	expect_value(stats.written, 2 * ROUNDS);
+	expect_value(stats.read + stats.expired, 2 * ROUNDS);
+	kill_and_reap(reader);
+}
