@@ -24,7 +24,7 @@ VERBS: dict[str, tuple[str, Verb]] = {
     "build": ("compiles the stage (also without a verb)", verbs.build),
     "test": ("builds it, boots a VM, judges its behaviour", verbs.test),
     "check": ("static review: checkpatch --strict, W=1, sparse", verbs.check),
-    "demo": ("plays the lab plan's own commands in the VM", verbs.demo),
+    "demo": ("plays the lab plan's commands in the VM (no stage: capstone)", verbs.demo),
     "zoo": ("wrong drivers, each of which the tests must catch", verbs.zoo),
     "shell": ("a shell in the VM with the module loaded", verbs.shell),
 }

@@ -187,6 +187,8 @@ def zoo(stages: Sequence[Stage], chosen: bool) -> int:
 def demo(stages: Sequence[Stage], chosen: bool) -> int:
     from . import demo as player
 
+    if not chosen:  # a visitor wants to see where the course leads
+        stages = stages[-1:]
     for_kernel = _kernel()
     machine, how = _machine(for_kernel)
     failed = 0
