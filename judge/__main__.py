@@ -25,6 +25,7 @@ VERBS: dict[str, tuple[str, Verb]] = {
     "test": ("builds it, boots a VM, judges its behaviour", verbs.test),
     "check": ("static review: checkpatch --strict, W=1, sparse", verbs.check),
     "demo": ("plays the lab plan's commands in the VM (no stage: capstone)", verbs.demo),
+    "diff": ("what the stage changes against the one before", verbs.diff),
     "zoo": ("wrong drivers, each of which the tests must catch", verbs.zoo),
     "shell": ("a shell in the VM with the module loaded", verbs.shell),
 }

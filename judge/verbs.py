@@ -200,6 +200,14 @@ def demo(stages: Sequence[Stage], chosen: bool) -> int:
     return 1 if failed else 0
 
 
+def diff(stages: Sequence[Stage], chosen: bool) -> int:
+    from . import diff as compared
+
+    for stage in stages if chosen else stages[1:]:
+        compared.show(stage)
+    return 0
+
+
 def shell(stages: Sequence[Stage], chosen: bool) -> int:
     from . import shell as terminal
 
