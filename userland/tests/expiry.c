@@ -618,6 +618,45 @@ TEST(interval_changes_while_the_timer_runs,
 	}
 }
 
+/* Nobody else runs meanwhile, but interrupts do, and so the timer. */
+static void busy(int ms)
+{
+	long long end = now_ms() + ms;
+
+	while (now_ms() < end)
+		;
+}
+
+SOLO(no_cleanup_is_left_over,
+     .says = "a cleanup that the timer has ordered does not outlive SET_CLEANUP",
+     .page = "lab5.md#timer", .stages = FROM_STAGE(5), .as_root = true, .params = AT_ONCE)
+{
+	static const uint32_t intervals[] = { 0, KMSGPIPE_CLEANUP_MS_MAX };
+	int fd = device_open(O_RDWR);
+
+	for (int round = 0; round < 6; round++) {
+		unsigned long long before = device_stats(fd).expired, after;
+		char did[64];
+
+		snprintf(did, sizeof(did), "SET_CLEANUP interval_ms=%u, then write()",
+			 intervals[round % 2]);
+		/* The timer goes off; no kernel thread can do the work, as we have the CPU. */
+		keep_the_cpu(true);
+		busy(12);
+		expect_value(set_cleanup(fd, intervals[round % 2], 1), 0);
+		device_send_text(fd, "stays");
+		busy(3);
+		keep_the_cpu(false);
+		let_pass(12);
+		after = device_stats(fd).expired;
+		expect(after == before, did, "nobody looks before the new interval is over",
+		       "%llu expired: a work that was queued before ran after it",
+		       after - before);
+		device_expect_text(fd, "stays");
+		expect_value(set_cleanup(fd, 4, 1), 0);
+	}
+}
+
 static long call_change_often(struct caller *self)
 {
 	for (int i = 0; i < 60; i++)
