@@ -22,7 +22,7 @@ CFLAGS = ["-O2", "-std=gnu11", "-Wall", "-Wextra", "-static", f"-I{TREE}/include
 TEST_SOURCES = [
     f"userland/tests/{name}.c"
     for name in ("loading", "text", "queue", "blocking", "polling", "signals", "faults",
-                 "concurrency", "capstone", "plan", "harness", "device", "module", "slow")
+                 "control", "concurrency", "capstone", "plan", "harness", "device", "module", "slow")
 ]  # fmt: skip
 
 # program in the guest -> its sources, mode
