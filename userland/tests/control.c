@@ -368,7 +368,7 @@ TEST(clear_wakes_every_writer,
 		writers[i] = start_sleeping_writer(fd, "late");
 	expect_value(ioctl(fd, KMSGPIPE_CLEAR_QUEUE), SLEEPERS);
 	for (int i = 0; i < SLEEPERS; i++)
-		wait_returned(writers[i], 4, "it wakes when the queue is cleared: 4 slots are free");
+		wait_returned(writers[i], 4, "it wakes when the queue is cleared");
 	for (int i = 0; i < SLEEPERS; i++)
 		device_expect_text(fd, "late");
 	device_expect_empty(fd);
@@ -552,7 +552,7 @@ static bool write_text(const char *path, const char *text)
 	return done;
 }
 
-/* What everybody may do on most machines: be root, with all capabilities, in a world of one's own. */
+/* Root with all capabilities, in a world of its own. On most machines everybody may do that. */
 static void become_root_of_a_namespace(void)
 {
 	become_student();
@@ -920,6 +920,7 @@ TEST(raising_max_msgs_overfills_nothing,
      .says = "KMSGPIPE_SET_LIMITS: room for two more lets two of four writers in",
      .page = "lab4.md#limits", .stages = FROM_STAGE(4), .params = "max_msgs=1", .as_root = true)
 {
+	static const char did[] = "KMSGPIPE_SET_LIMITS of 3, 1 is queued, 4 writers sleep";
 	struct caller *writers[SLEEPERS];
 	int fd = device_open(O_RDWR), done = 0;
 
@@ -929,18 +930,16 @@ TEST(raising_max_msgs_overfills_nothing,
 	expect_value(set_limits(fd, 3, SIZE), 0);
 	while (stats_of(fd).queued < 3)
 		if (!wait_a_moment())
-			test_fail("KMSGPIPE_SET_LIMITS of max_msgs = 3 with 1 queued, 4 writers asleep",
-				  "2 of them write", "%u messages are queued", stats_of(fd).queued);
+			test_fail(did, "2 of them write", "%u messages are queued",
+				  stats_of(fd).queued);
 	/* The others sleep on, or again. */
 	for (int i = 0; i < SLEEPERS; i++)
 		while (!writers[i]->done && !is_asleep(writers[i]) && wait_a_moment())
 			;
 	for (int i = 0; i < SLEEPERS; i++)
 		done += writers[i]->done;
-	expect_field("KMSGPIPE_SET_LIMITS of max_msgs = 3 with 1 queued, 4 writers asleep",
-		     "queued", 3, stats_of(fd).queued);
-	expect(done == 2, "KMSGPIPE_SET_LIMITS of max_msgs = 3 with 1 queued, 4 writers asleep",
-	       "2 write() return", "%d return", done);
+	expect_field(did, "queued", 3, stats_of(fd).queued);
+	expect(done == 2, did, "2 write() return", "%d return", done);
 }
 
 TEST(raising_max_msgs_wakes_poll,
@@ -1155,6 +1154,7 @@ SOLO(peek_needs_a_file_for_reading,
 static void *const bad_pointers[] = {
 	NULL, (void *)16, (void *)(UINTPTR_MAX - 4095), (void *)(UINTPTR_MAX / 4 * 3),
 };
+
 #define POINTERS (sizeof(bad_pointers) / sizeof(bad_pointers[0]))
 
 static const size_t good_parts[] = { 0, 1, 4, 8, 12, 15 };
@@ -1310,7 +1310,7 @@ static void expect_same(const void *saw, const void *wanted, size_t size, const 
 	const unsigned char *a = saw, *b = wanted;
 
 	for (size_t i = 0; i < size; i++)
-		expect(a[i] == b[i], did, "every byte of the struct is what include/kmsgpipe.h says",
+		expect(a[i] == b[i], did, "every byte is what include/kmsgpipe.h says",
 		       "byte %zu is 0x%02x and not 0x%02x%s", i, a[i], b[i],
 		       a[i] == 0xA5 ? ": it was not written" :
 		       a[i] == 0x5A ? ": it comes from the kernel's stack" : "");
@@ -1339,8 +1339,8 @@ SOLO(stats_show_no_kernel_memory,
 }
 
 SOLO(peek_changes_size_only,
-     .says = "KMSGPIPE_PEEK changes nothing in its struct but size", .page = "lab4.md#user-pointers",
-     .stages = FROM_STAGE(4))
+     .says = "KMSGPIPE_PEEK changes nothing in its struct but size",
+     .page = "lab4.md#user-pointers", .stages = FROM_STAGE(4))
 {
 	int fd = device_open(O_RDWR);
 	char buf[SIZE];
