@@ -21,7 +21,7 @@ CFLAGS = ["-O2", "-std=gnu11", "-Wall", "-Wextra", "-static", f"-I{TREE}/include
 # The order in which tests are run and shown: what others build on comes first.
 TEST_SOURCES = [
     f"userland/tests/{name}.c"
-    for name in ("loading", "text", "queue", "blocking", "polling", "signals", "faults",
+    for name in ("loading", "text", "queue", "blocking", "polling", "signals", "faults", "sysfs",
                  "concurrency", "capstone", "plan", "harness", "device", "module", "slow")
 ]  # fmt: skip
 
