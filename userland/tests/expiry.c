@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,6 +23,9 @@
 /* What is older than this is gone at the next look. */
 #define AT_ONCE		"cleanup_interval_ms=4 ttl_ms=1"
 #define NEVER		"cleanup_interval_ms=4 ttl_ms=0"
+
+/* Long enough for anything that comes at all, shorter than a test's time-out. */
+#define LONGEST_MS 3000
 
 static int set_cleanup(int fd, uint32_t interval_ms, uint32_t ttl_ms)
 {
@@ -103,40 +107,44 @@ SOLO(no_message_expires_early,
 	}
 }
 
-/* Ten old messages and five fresh ones; false if the machine was too slow to keep them fresh. */
+/* So many that no driver drops them under one hold of the lock. */
+#define MANY 300
+
+/* MANY old messages and five fresh ones; false if the machine was too slow to keep them fresh. */
 static bool mix_old_and_fresh(int fd, int ttl_ms)
 {
 	unsigned int before = device_stats(fd).expired;
 	long long start;
 
 	expect_value(set_cleanup(fd, 4, 0), 0);
-	device_send_numbers(fd, 0, 10);
+	device_send_numbers(fd, 0, MANY);
 	let_pass(ttl_ms + 20);
 	start = now_ms();
-	device_send_numbers(fd, 10, 5);
+	device_send_numbers(fd, MANY, 5);
 	expect_value(set_cleanup(fd, 4, ttl_ms), 0);
-	wait_expired(fd, before + 10);
+	wait_expired(fd, before + MANY);
 	expect_value(set_cleanup(fd, 4, 0), 0);
 	if (now_ms() - start >= ttl_ms)
 		return false;
-	expect_counts(fd, before + 10, 5);
+	expect_counts(fd, before + MANY, 5);
 	return true;
 }
 
 SOLO(only_the_expired_go,
      .says = "fresh messages stay, in their order, when old ones expire", .page = "lab5.md#ttl",
-     .stages = FROM_STAGE(5), .as_root = true, .params = NEVER)
+     .stages = FROM_STAGE(5), .as_root = true,
+     .params = "cleanup_interval_ms=4 ttl_ms=0 max_msgs=400")
 {
 	int fd = device_open(O_RDWR), ttl_ms = 50 * time_scale();
 
 	while (!mix_old_and_fresh(fd, ttl_ms)) {
-		expect(wait_a_moment(), "five messages, and ten that are older than ttl_ms",
+		expect(wait_a_moment(), "five messages, and 300 that are older than ttl_ms",
 		       "a chance to look before all are older", "none in all this time");
 		expect(ioctl(fd, KMSGPIPE_CLEAR_QUEUE) >= 0, "CLEAR_QUEUE", "0 or more", "%s",
 		       result(-1));
 		ttl_ms *= 2;
 	}
-	device_expect_numbers(fd, 10, 5);
+	device_expect_numbers(fd, MANY, 5);
 	device_expect_empty(fd);
 }
 
@@ -155,6 +163,47 @@ SOLO(one_look_takes_all_expired,
 	expect_value(set_cleanup(fd, 0, 1), 0);
 	wait_expired(fd, 3000);
 	expect_counts(fd, 3000, 0);
+}
+
+static void send_many(int fd, int count)
+{
+	for (int i = 0; i < count; i++)
+		expect_value(write(fd, "many", 4), 4);
+}
+
+/* Drops 3000 messages; true if meanwhile somebody else got at the queue. */
+static bool got_in_between(int fd)
+{
+	unsigned long long before = device_stats(fd).expired, gone;
+	long long start;
+
+	expect_value(set_cleanup(fd, 0, 0), 0);
+	send_many(fd, 3000);
+	let_pass(5);
+	expect_value(set_cleanup(fd, 1, 1), 0);
+	start = now_ms();
+	/* No pause in here: it could be longer than all that expires takes. */
+	do {
+		expect_value(write(fd, "more", 4), 4);
+		gone = device_stats(fd).expired - before;
+	} while (!gone && now_ms() - start < LONGEST_MS * time_scale());
+	expect_value(set_cleanup(fd, 4, 1), 0);
+	wait_expired(fd, before + 3000);
+	return gone && gone < 3000;
+}
+
+TEST(others_get_in_while_thousands_expire,
+     .says = "while thousands of messages expire, others get at the queue in between",
+     .page = "lab5.md#batches", .stages = FROM_STAGE(5), .as_root = true,
+     .params = "cleanup_interval_ms=0 ttl_ms=0 max_msgs=65536")
+{
+	int fd = device_open(O_RDWR | O_NONBLOCK);
+
+	/* The machine may have been busy elsewhere just then: once is enough. */
+	while (!got_in_between(fd))
+		expect(wait_a_moment(), "write(), GET_STATS while 3000 messages expire",
+		       "some of it happens when a part of them is gone",
+		       "each time none of them was gone, or all: the lock was held throughout");
 }
 
 SOLO(messages_read_in_time_do_not_expire,
@@ -231,6 +280,7 @@ SOLO(time_is_monotonic,
      .params = "cleanup_interval_ms=4 ttl_ms=100000")
 {
 	struct timespec day, then;
+	long long start = now_ms();
 	int fd = device_open(O_RDWR);
 
 	device_send_text(fd, "young");
@@ -239,17 +289,70 @@ SOLO(time_is_monotonic,
 	then.tv_sec += 86400;
 	expect_value(clock_settime(CLOCK_REALTIME, &then), 0);
 	let_pass(30);
-	then.tv_sec -= 2 * 86400;
-	clock_settime(CLOCK_REALTIME, &then);
+	/* Right again before anything can fail: other tests come after this one. */
+	clock_settime(CLOCK_REALTIME, &day);
 	device_expect_text(fd, "young");
 
 	/* A day back: by that clock this message was written tomorrow. */
-	clock_settime(CLOCK_REALTIME, &day);
+	then.tv_sec -= 2 * 86400;
 	expect_value(set_cleanup(fd, 4, 20), 0);
 	device_send_text(fd, "old soon");
 	clock_settime(CLOCK_REALTIME, &then);
+	while (!device_stats(fd).expired && now_ms() - start < LONGEST_MS * time_scale())
+		wait_a_moment();
+	clock_settime(CLOCK_REALTIME, &day);
 	wait_expired(fd, 1);
-	expect_value(clock_settime(CLOCK_REALTIME, &day), 0);
+}
+
+/*
+ * Times that are small, or negative, for a driver that counts nanoseconds, microseconds or
+ * jiffies in 32 bits: 4295 ms are 32704 ns then.
+ */
+static const uint32_t long_ttls[] = { 2148, 4295, 2147484, 4294968, KMSGPIPE_CLEANUP_MS_MAX };
+
+SOLO(long_times_are_not_cut_off,
+     .says = "a long ttl_ms is as long as it says, up to a day", .page = "lab5.md#ttl",
+     .stages = FROM_STAGE(5), .as_root = true, .params = NEVER)
+{
+	int fd = device_open(O_RDWR);
+
+	for (size_t i = 0; i < sizeof(long_ttls) / sizeof(long_ttls[0]); i++) {
+		unsigned long long before = device_stats(fd).expired, expired;
+		long long start = now_ms();
+		char did[64];
+
+		expect_value(set_cleanup(fd, 4, long_ttls[i]), 0);
+		device_send_text(fd, "young");
+		let_pass(16);
+		expired = device_stats(fd).expired;
+		snprintf(did, sizeof(did), "16 ms with ttl_ms=%u", long_ttls[i]);
+		/* On a machine that stood still for two seconds the first may be old by now. */
+		expect(expired == before || now_ms() - start >= long_ttls[i], did,
+		       "the message is still there", "it has expired");
+	}
+}
+
+TEST(time_asleep_for_room_does_not_count,
+     .says = "a message gets old in the queue, not while its writer waits for room",
+     .page = "lab5.md#ttl", .stages = FROM_STAGE(5), .as_root = true,
+     .params = "max_msgs=1 cleanup_interval_ms=4 ttl_ms=0")
+{
+	struct caller *writer;
+	int fd = device_open(O_RDWR);
+	long long start, took;
+
+	device_send_text(fd, "full");
+	writer = start_writer(fd, "late");
+	wait_asleep(writer);
+	let_pass(TTL_MS + 10);
+	start = now_ms();
+	/* What is there is older than that and goes; then the writer has its turn. */
+	expect_value(set_cleanup(fd, 4, TTL_MS), 0);
+	wait_returned(writer, 4, "expired messages leave room for it");
+	wait_expired(fd, 2);
+	took = now_ms() - start;
+	expect(took >= TTL_MS - 1, "a write() that waited for room, then waiting until it expired",
+	       "60 ms or more", "%lld ms", took);
 }
 
 /* -- who waits ---------------------------------------------------------------------- */
@@ -285,6 +388,31 @@ TEST(expiry_makes_poll_say_out,
 	wait_asleep(poller);
 	expect_value(set_cleanup(fd, 4, 1), 0);
 	wait_returned(poller, POLLOUT, "expired messages leave room");
+}
+
+static long call_epoll(struct caller *self)
+{
+	struct epoll_event event = { .events = EPOLLOUT | EPOLLET };
+	int epoll = epoll_create1(EPOLL_CLOEXEC);
+
+	if (epoll_ctl(epoll, EPOLL_CTL_ADD, self->fd, &event))
+		return -1;
+	return epoll_wait(epoll, &event, 1, -1) == 1 ? (long)event.events : -1;
+}
+
+TEST(expiry_wakes_edge_triggered_epoll,
+     .says = "edge-triggered epoll reports the room that expired messages leave",
+     .page = "lab5.md#writers", .stages = FROM_STAGE(5), .as_root = true,
+     .params = "max_msgs=1 cleanup_interval_ms=4 ttl_ms=0")
+{
+	int fd = device_open(O_RDWR);
+	struct caller *poller;
+
+	device_send_text(fd, "full");
+	poller = start_caller(fd, "epoll_wait()", call_epoll);
+	wait_asleep(poller);
+	expect_value(set_cleanup(fd, 4, 1), 0);
+	wait_returned(poller, EPOLLOUT, "expired messages leave room");
 }
 
 TEST(expiry_lets_readers_sleep,
@@ -490,6 +618,79 @@ TEST(interval_changes_while_the_timer_runs,
 	}
 }
 
+/* Nobody else runs meanwhile, but interrupts do, and so the timer. */
+static void busy(int ms)
+{
+	long long end = now_ms() + ms;
+
+	while (now_ms() < end)
+		;
+}
+
+SOLO(no_cleanup_is_left_over,
+     .says = "a cleanup that the timer has ordered does not outlive SET_CLEANUP",
+     .page = "lab5.md#timer", .stages = FROM_STAGE(5), .as_root = true, .params = AT_ONCE)
+{
+	static const uint32_t intervals[] = { 0, KMSGPIPE_CLEANUP_MS_MAX };
+	int fd = device_open(O_RDWR);
+
+	for (int round = 0; round < 6; round++) {
+		unsigned long long before = device_stats(fd).expired, after;
+		char did[64];
+
+		snprintf(did, sizeof(did), "SET_CLEANUP interval_ms=%u, then write()",
+			 intervals[round % 2]);
+		/* The timer goes off; no kernel thread can do the work, as we have the CPU. */
+		keep_the_cpu(true);
+		busy(12);
+		expect_value(set_cleanup(fd, intervals[round % 2], 1), 0);
+		device_send_text(fd, "stays");
+		busy(3);
+		keep_the_cpu(false);
+		let_pass(12);
+		after = device_stats(fd).expired;
+		expect(after == before, did, "nobody looks before the new interval is over",
+		       "%llu expired: a work that was queued before ran after it",
+		       after - before);
+		device_expect_text(fd, "stays");
+		expect_value(set_cleanup(fd, 4, 1), 0);
+	}
+}
+
+static long call_change_often(struct caller *self)
+{
+	for (int i = 0; i < 60; i++)
+		if (set_cleanup(self->fd, 1 + i % 3, 1))
+			return -1;
+	return 0;
+}
+
+TEST(racing_changes_end_with_the_last,
+     .says = "two processes change the interval at once: what is set last holds, 0 included",
+     .page = "lab5.md#timer", .stages = FROM_STAGE(5), .as_root = true, .params = AT_ONCE)
+{
+	int fd = device_open(O_RDWR);
+
+	for (int round = 0; round < 12; round++) {
+		struct caller *other = start_caller(fd, "SET_CLEANUP", call_change_often);
+		unsigned long long before;
+
+		for (int i = 0; i < 20; i++)
+			expect_value(set_cleanup(fd, i % 3, 1), 0);
+		wait_returned(other, 0, "each change is accepted");
+		expect_value(set_cleanup(fd, 0, 0), 0);
+		device_send_text(fd, "stays");
+		before = device_stats(fd).expired;
+		expect_cleanup(fd, 0, 0);
+		expect_value(set_cleanup(fd, 0, 1), 0);
+		let_pass(12);
+		expect(device_stats(fd).expired == before,
+		       "12 ms after the last SET_CLEANUP, interval_ms=0", "nothing has expired",
+		       "%llu have", (unsigned long long)device_stats(fd).expired - before);
+		device_expect_text(fd, "stays");
+	}
+}
+
 SOLO(new_ttl_holds_for_queued_messages,
      .says = "a new ttl_ms holds for messages that are queued already", .page = "lab5.md#ttl",
      .stages = FROM_STAGE(5), .as_root = true,
@@ -556,6 +757,28 @@ SOLO(unload_in_every_phase,
 	       "every byte is freed", "%ld more objects in use", growth);
 }
 
+TEST(unload_amid_a_cleanup,
+     .says = "rmmod while thousands of messages expire waits for that, and leaves nothing behind",
+     .page = "lab5.md#unloading", .stages = FROM_STAGE(5), .loads_itself = true,
+     .as_root = true, .seconds = 20)
+{
+	for (int round = 0; round < 12; round++) {
+		long long start;
+		int fd;
+
+		expect_value(module_load("cleanup_interval_ms=0 ttl_ms=0 max_msgs=4000"), 0);
+		fd = device_open(O_RDWR);
+		send_many(fd, 4000);
+		expect_value(set_cleanup(fd, 1, round % 3 == 2 ? KMSGPIPE_TTL_MS : 1), 0);
+		/* Every third time right away, every third time when it has surely begun. */
+		for (start = now_ms(); round % 3 == 1 && !device_stats(fd).expired;)
+			expect(now_ms() - start < LONGEST_MS * time_scale(),
+			       "4000 messages older than ttl_ms", "they expire", "none has");
+		close(fd);
+		expect_value(module_unload(), 0);
+	}
+}
+
 SOLO(unload_does_not_wait_for_the_timer,
      .says = "rmmod does not wait for a timer that is due tomorrow",
      .page = "lab5.md#unloading", .stages = FROM_STAGE(5), .as_root = true,
@@ -589,13 +812,14 @@ static long call_read_all(struct caller *self)
 }
 
 TEST(expiry_among_readers_and_writers,
-     .says = "while all at once write, read and expire, every message is counted once",
+     .says = "while all at once write, read, clear and expire, every message is counted once",
      .page = "lab5.md#work", .stages = FROM_STAGE(5), .as_root = true, .seconds = 15,
      .params = "max_msgs=20 cleanup_interval_ms=1 ttl_ms=2")
 {
 	int fd = device_open(O_RDWR);
 	struct caller *writers[2], *reader;
 	struct kmsgpipe_stats stats;
+	int looks = 0;
 
 	reader = start_caller(fd, "read() again and again", call_read_all);
 	for (int i = 0; i < 2; i++)
@@ -604,9 +828,13 @@ TEST(expiry_among_readers_and_writers,
 		stats = device_stats(fd);
 		expect(stats.written == stats.read + stats.cleared + stats.expired + stats.queued,
 		       "GET_STATS", "written = read + cleared + expired + queued",
-		       "%llu written, %llu read, %llu expired, %u queued",
+		       "%llu written, %llu read, %llu cleared, %llu expired, %u queued",
 		       (unsigned long long)stats.written, (unsigned long long)stats.read,
-		       (unsigned long long)stats.expired, stats.queued);
+		       (unsigned long long)stats.cleared, (unsigned long long)stats.expired,
+		       stats.queued);
+		if (++looks % 50 == 0)
+			expect(ioctl(fd, KMSGPIPE_CLEAR_QUEUE) >= 0, "CLEAR_QUEUE", "0 or more",
+			       "%s", result(-1));
 		/* Let messages get old now and then. */
 		kill(reader->pid, stats.written & 64 ? SIGSTOP : SIGCONT);
 	} while (!writers[0]->done || !writers[1]->done);
@@ -616,6 +844,56 @@ TEST(expiry_among_readers_and_writers,
 	wait_asleep(reader);
 	stats = device_stats(fd);
 	expect_value(stats.written, 2 * ROUNDS);
-	expect_value(stats.read + stats.expired, 2 * ROUNDS);
+	expect_value(stats.read + stats.cleared + stats.expired, 2 * ROUNDS);
 	kill_and_reap(reader);
+}
+
+static long call_write_numbers(struct caller *self)
+{
+	char text[32];
+
+	for (int i = 0; i < ROUNDS; i++) {
+		int len = snprintf(text, sizeof(text), "message %d", i);
+
+		if (write(self->fd, text, len) != len)
+			return -1;
+	}
+	return ROUNDS;
+}
+
+TEST(what_does_not_expire_stays_whole_and_in_order,
+     .says = "while messages expire all the time, those that are read are whole and in order",
+     .page = "lab5.md#work", .stages = FROM_STAGE(5),
+     .params = "max_msgs=20 cleanup_interval_ms=1 ttl_ms=1")
+{
+	int fd = device_open(O_RDWR), reader = device_open(O_RDONLY | O_NONBLOCK), last = -1;
+	unsigned int count = 0;
+	struct caller *writer;
+	struct kmsgpipe_stats stats;
+
+	writer = start_caller(fd, "write() again and again", call_write_numbers);
+	do {
+		char text[32] = "", wanted[32];
+		ssize_t n = read(reader, text, sizeof(text) - 1);
+		int number = -1;
+
+		if (n < 0) {
+			expect(errno == EAGAIN && wait_a_moment(), "read() while messages expire",
+			       "a message or EAGAIN", "%s", result(n));
+			stats = device_stats(fd);
+			continue;
+		}
+		sscanf(text, "message %d", &number);
+		snprintf(wanted, sizeof(wanted), "message %d", number);
+		expect(n == (ssize_t)strlen(wanted) && !strcmp(text, wanted) && number > last,
+		       "read() while messages expire", "a whole message, after the last one",
+		       "\"%s\" after \"message %d\"", text, last);
+		last = number;
+		count++;
+		stats = device_stats(fd);
+	} while (!writer->done || stats.queued);
+	wait_returned(writer, ROUNDS, "every write() gets in");
+	stats = device_stats(fd);
+	expect_value(stats.read, count);
+	expect_value(stats.read + stats.expired, ROUNDS);
 }
