@@ -214,9 +214,9 @@ static void expect_unchanged(int fd, const struct state *before, const char *aft
 		       now.values[i]);
 		expect_shows(settings[i].name, before->values[i], after);
 	}
-	expect(now.stats.queued == before->stats.queued && now.stats.cleared == before->stats.cleared,
-	       after, words("the queue keeps its %u messages", before->stats.queued),
-	       "%u are left", now.stats.queued);
+	expect(now.stats.queued == before->stats.queued &&
+	       now.stats.cleared == before->stats.cleared, after,
+	       words("the queue keeps its %u messages", before->stats.queued), "%u are left", now.stats.queued);
 }
 
 /* -- processes ---------------------------------------------------------------------- */
@@ -872,8 +872,8 @@ SOLO(sysfs_clear_takes_a_1_only,
      .page = "lab6.md#clear", .stages = FROM_STAGE(6), .as_root = true)
 {
 	static const char *const texts[] = {
-		"0", "0\n", "2", "11", "-1", "yes", "y", "on", "true", "\n", " ", "1x", "1 1", "1.0",
-		"4294967297", "18446744073709551617"
+		"0", "0\n", "2", "11", "-1", "yes", "y", "on", "true", "\n", " ", "1x", "1 1",
+		"1.0", "4294967297", "18446744073709551617"
 	};
 	int fd = device_open(O_RDWR);
 	struct state before;
