@@ -22,9 +22,10 @@
  * one reader at a time copy the first message out; it is taken before lock. That
  * message is marked as reading: whoever drops messages leaves it to its reader.
  *
- * A change of a pair of settings is one step under kmsgpipe.control_lock: a file in
- * sysfs has one value only and has to keep the other one of the pair. It is taken before
- * lock.
+ * kmsgpipe.control_lock lets one process at a time stop the timer and start it again. It
+ * is taken before lock; the work takes lock, so whoever waits for the work must not hold
+ * that. A change of a pair of settings is one step under it, too: a file in sysfs has one
+ * value only and has to keep the other one of the pair.
  *
  * Lifetime: an open file holds the cdev, and that its parent, the struct device in which
  * all of it is embedded. The messages go when the last of them does.
@@ -113,7 +114,7 @@ struct kmsg {
  * @dev: its place in sysfs; counts who still uses the device
  * @cdev: connects the device number to the file operations
  * @read_lock: held by the one reader that copies the first message out
- * @control_lock: held while a pair of settings changes
+ * @control_lock: held while the timer is set anew, or a pair of settings changes
  * @lock: protects what follows, but for timer, work and wait queues
  * @msgs: the messages, oldest first
  * @depth: number of messages in @msgs; sleepers look at it without @lock
@@ -625,13 +626,16 @@ static int kmsgpipe_set_cleanup(struct kmsgpipe *pipe, unsigned int interval_ms,
 	mutex_lock(&pipe->lock);
 	WRITE_ONCE(pipe->interval_ms, interval_ms);
 	pipe->ttl_ms = ttl_ms;
+	mutex_unlock(&pipe->lock);
+
 	/*
 	 * The timer may be going off right now, on another CPU, and about to start itself
-	 * with the old interval. So wait until it is through, then start it with the new one.
+	 * with the old interval; and work that it has queued may not have begun. So wait
+	 * until both are through. Without pipe->lock: the work waits for that.
 	 */
 	timer_delete_sync(&pipe->flush_timer);
+	cancel_work_sync(&pipe->cleanup_work);
 	kmsgpipe_start_timer(pipe);
-	mutex_unlock(&pipe->lock);
 
 	pr_info("set cleanup: cleanup_interval_ms=%u ttl_ms=%u\n", interval_ms, ttl_ms);
 	return 0;
@@ -1059,9 +1063,9 @@ static int __init kmsgpipe_create(unsigned int index)
 		goto put_device;
 
 	/* Last, when nothing can fail any more. The lock: SET_CLEANUP may be here already. */
-	mutex_lock(&pipe->lock);
+	mutex_lock(&pipe->control_lock);
 	kmsgpipe_start_timer(pipe);
-	mutex_unlock(&pipe->lock);
+	mutex_unlock(&pipe->control_lock);
 
 	kmsgpipes[index] = pipe;
 	return 0;

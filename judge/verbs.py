@@ -203,7 +203,8 @@ def demo(stages: Sequence[Stage], chosen: bool) -> int:
 def diff(stages: Sequence[Stage], chosen: bool) -> int:
     from . import diff as compared
 
-    for stage in stages if chosen else stages[1:]:
+    for number, stage in enumerate(stages if chosen else stages[1:]):
+        print(end="\n" if number else "")
         compared.show(stage)
     return 0
 

@@ -16,6 +16,10 @@
  * one reader at a time copy the first message out; it is taken before lock. That
  * message is marked as reading: whoever drops messages leaves it to its reader.
  *
+ * kmsgpipe.control_lock lets one process at a time stop the timer and start it again. It
+ * is taken before lock; the work takes lock, so whoever waits for the work must not hold
+ * that.
+ *
  * A reader with O_NONBLOCK may wait for read_lock too, but never for a message.
  *
  * Sleeping: no lock is held. Every sleeper is exclusive, so that one message wakes
@@ -88,6 +92,7 @@ struct kmsg {
  * @cdev: connects the device number to the file operations
  * @devt: the device number
  * @read_lock: held by the one reader that copies the first message out
+ * @control_lock: held while the timer is set anew
  * @lock: protects what follows, but for timer, work and wait queues
  * @msgs: the messages, oldest first
  * @depth: number of messages in @msgs; sleepers look at it without @lock
@@ -109,6 +114,7 @@ struct kmsgpipe {
 	struct cdev cdev;
 	dev_t devt;
 	struct mutex read_lock;	/* taken before lock */
+	struct mutex control_lock;	/* taken before lock */
 	struct mutex lock;	/* never held across a copy from or to user space */
 	struct list_head msgs;
 	unsigned int depth;
@@ -550,6 +556,7 @@ static void kmsgpipe_get_cleanup(struct kmsgpipe *pipe, struct kmsgpipe_cleanup 
 	pr_info_ratelimited("get cleanup\n");
 }
 
+/* The caller holds pipe->control_lock. */
 static int kmsgpipe_set_cleanup(struct kmsgpipe *pipe, unsigned int interval_ms,
 				unsigned int ttl_ms)
 {
@@ -565,13 +572,16 @@ static int kmsgpipe_set_cleanup(struct kmsgpipe *pipe, unsigned int interval_ms,
 	mutex_lock(&pipe->lock);
 	WRITE_ONCE(pipe->interval_ms, interval_ms);
 	pipe->ttl_ms = ttl_ms;
+	mutex_unlock(&pipe->lock);
+
 	/*
 	 * The timer may be going off right now, on another CPU, and about to start itself
-	 * with the old interval. So wait until it is through, then start it with the new one.
+	 * with the old interval; and work that it has queued may not have begun. So wait
+	 * until both are through. Without pipe->lock: the work waits for that.
 	 */
 	timer_delete_sync(&pipe->flush_timer);
+	cancel_work_sync(&pipe->cleanup_work);
 	kmsgpipe_start_timer(pipe);
-	mutex_unlock(&pipe->lock);
 
 	pr_info("set cleanup: cleanup_interval_ms=%u ttl_ms=%u\n", interval_ms, ttl_ms);
 	return 0;
@@ -659,13 +669,18 @@ static int kmsgpipe_ioctl_get_cleanup(struct kmsgpipe *pipe, void __user *arg)
 static int kmsgpipe_ioctl_set_cleanup(struct kmsgpipe *pipe, void __user *arg)
 {
 	struct kmsgpipe_cleanup cleanup;
+	int ret;
 
 	if (copy_from_user(&cleanup, arg, sizeof(cleanup)))
 		return kmsgpipe_refuse("set cleanup", "bad address", -EFAULT);
 	if (cleanup.reserved[0] || cleanup.reserved[1])
 		return kmsgpipe_refuse("set cleanup", "reserved fields are not 0", -EINVAL);
 
-	return kmsgpipe_set_cleanup(pipe, cleanup.interval_ms, cleanup.ttl_ms);
+	mutex_lock(&pipe->control_lock);
+	ret = kmsgpipe_set_cleanup(pipe, cleanup.interval_ms, cleanup.ttl_ms);
+	mutex_unlock(&pipe->control_lock);
+
+	return ret;
 }
 
 static int kmsgpipe_ioctl_peek(struct kmsgpipe *pipe, void __user *arg)
@@ -753,6 +768,7 @@ static int __init kmsgpipe_init(void)
 		return ret;
 
 	mutex_init(&pipe->read_lock);
+	mutex_init(&pipe->control_lock);
 	mutex_init(&pipe->lock);
 	INIT_LIST_HEAD(&pipe->msgs);
 	init_waitqueue_head(&pipe->readers);
@@ -793,9 +809,9 @@ static int __init kmsgpipe_init(void)
 	}
 
 	/* Last, when nothing can fail any more. The lock: SET_CLEANUP may be here already. */
-	mutex_lock(&pipe->lock);
+	mutex_lock(&pipe->control_lock);
 	kmsgpipe_start_timer(pipe);
-	mutex_unlock(&pipe->lock);
+	mutex_unlock(&pipe->control_lock);
 
 	pr_info("loaded, major %d\n", MAJOR(pipe->devt));
 	return 0;

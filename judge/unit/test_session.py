@@ -146,8 +146,10 @@ class Script(unittest.TestCase):
         for path in sorted((demo.TREE / "userland/demo").glob("*.sh")):
             typed = [item.typed for item in demo.parse(path.read_text()) if item.typed]
             self.assertTrue(typed[0].startswith("sudo insmod "), path)
-            self.assertIn("dmesg | tail", typed, path)
-            self.assertTrue(any(line.startswith("sudo rmmod ") for line in typed), path)
+            self.assertTrue(any(line.startswith("dmesg | tail") for line in typed), path)
+            # The visitor's tour ends with statistics, for which the driver has to stay.
+            last = "ioctl " if path.stem == "capstone" else "sudo rmmod "
+            self.assertTrue(any(line.startswith(last) for line in typed), path)
 
 
 if __name__ == "__main__":

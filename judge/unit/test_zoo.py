@@ -33,7 +33,7 @@ DIFF = """\
 """
 FILE = "Bug: it is wrong\nCaught-by: first second\nKernel: stock\n\n" + DIFF
 MOST_CHANGED = 80
-LEAST = {"lab1": 6, "lab2": 12, "lab3": 16, "lab5": 20}
+LEAST = {"lab1": 6, "lab2": 12, "lab3": 16, "lab4": 12, "lab5": 20}
 
 
 class Patches(unittest.TestCase):

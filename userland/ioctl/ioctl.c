@@ -8,9 +8,9 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +24,8 @@
 #define EXIT_REFUSED	1
 #define EXIT_USAGE	2
 #define MOST_ARGS	2
+#define STRING(x)	#x
+#define VALUE_OF(x)	STRING(x)
 
 struct command;
 
@@ -35,6 +37,7 @@ struct command;
  * @given: which of the command's arguments were given
  * @value: their values
  * @json: print for programs
+ * @hint: what a command has to add to the error with which it failed
  */
 struct request {
 	const char *device;
@@ -43,19 +46,26 @@ struct request {
 	bool given[MOST_ARGS];
 	uint32_t value[MOST_ARGS];
 	bool json;
+	char hint[128];
+};
+
+/* An argument of a command; @says which values make sense, but the driver decides. */
+struct argument {
+	const char *name;
+	const char *says;
 };
 
 /**
  * struct command - one of kmsgpipe's commands
  * @name: without KMSGPIPE_
  * @says: what it does
- * @args: names of its arguments
+ * @args: its arguments
  * @run: sends it and prints the answer; returns -1 with errno if that fails
  */
 struct command {
 	const char *name;
 	const char *says;
-	const char *args[MOST_ARGS];
+	struct argument args[MOST_ARGS];
 	int (*run)(struct request *request);
 };
 
@@ -71,6 +81,18 @@ static void __attribute__((noreturn, format(printf, 1, 2))) wrong(const char *fm
 	exit(EXIT_USAGE);
 }
 
+/* The exit status once all is printed: an answer that did not get through is no answer. */
+static int finish(void)
+{
+	bool failed = ferror(stdout);
+
+	if (fclose(stdout) || failed) {
+		fprintf(stderr, "ioctl: standard output: %s\n", strerror(errno));
+		return EXIT_REFUSED;
+	}
+	return 0;
+}
+
 /* -- printing ----------------------------------------------------------------------- */
 
 /* One value of an answer; @unit is for people. */
@@ -84,10 +106,11 @@ static void print_fields(bool json, const struct field *fields, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		if (json)
-			printf("%s\"%s\": %" PRIu64, i ? ", " : "{", fields[i].name,
-			       fields[i].value);
+			printf("%s\"%s\": %llu", i ? ", " : "{", fields[i].name,
+			       (unsigned long long)fields[i].value);
 		else
-			printf("%-12s %" PRIu64 "%s%s\n", fields[i].name, fields[i].value,
+			printf("%-12s %llu%s%s\n", fields[i].name,
+			       (unsigned long long)fields[i].value,
 			       fields[i].unit ? " " : "", fields[i].unit ? fields[i].unit : "");
 	}
 	if (json)
@@ -107,7 +130,7 @@ static void print_text(bool json, const unsigned char *text, size_t len)
 			printf("\\%c", text[i]);
 		else if (text[i] >= ' ' && text[i] < 0x7f)
 			putchar(text[i]);
-		else if (text[i] == '\n')
+		else if (text[i] == '\n' && !json)
 			fputs("\\n", stdout);
 		else
 			printf(json ? "\\u%04x" : "\\x%02x", text[i]);
@@ -121,7 +144,7 @@ static int get_stats(struct request *request)
 {
 	struct kmsgpipe_stats stats;
 
-	if (ioctl(request->fd, KMSGPIPE_GET_STATS, &stats))
+	if (ioctl(request->fd, KMSGPIPE_GET_STATS, &stats) < 0)
 		return -1;
 	PRINT_FIELDS(request, { "written", stats.written, NULL }, { "read", stats.read, NULL },
 		     { "cleared", stats.cleared, NULL }, { "expired", stats.expired, NULL },
@@ -140,48 +163,79 @@ static int clear_queue(struct request *request)
 	return 0;
 }
 
+/* Is there an argument whose present value has to be asked for? */
+static bool incomplete(const struct request *request)
+{
+	return !request->given[0] || !request->given[1];
+}
+
 static int set_limits(struct request *request)
 {
 	struct kmsgpipe_limits limits = { .max_msgs = request->value[0],
 					  .msg_size = request->value[1] };
 	struct kmsgpipe_stats stats;
 
-	if (ioctl(request->fd, KMSGPIPE_GET_STATS, &stats))
+	if (incomplete(request) && ioctl(request->fd, KMSGPIPE_GET_STATS, &stats) < 0)
 		return -1;
 	if (!request->given[0])
 		limits.max_msgs = stats.max_msgs;
 	if (!request->given[1])
 		limits.msg_size = stats.msg_size;
-	if (ioctl(request->fd, KMSGPIPE_SET_LIMITS, &limits))
+	if (ioctl(request->fd, KMSGPIPE_SET_LIMITS, &limits) < 0)
 		return -1;
 	PRINT_FIELDS(request, { "max_msgs", limits.max_msgs, NULL },
 		     { "msg_size", limits.msg_size, "bytes" });
 	return 0;
 }
 
+static void print_message(struct request *request, const unsigned char *text, size_t len)
+{
+	uint32_t index = request->value[0];
+
+	if (request->json)
+		printf("{\"index\": %u, \"size\": %zu, \"message\": ", index, len);
+	else
+		printf("%-12s %u\n%-12s %zu bytes\n%-12s ", "index", index, "size", len,
+		       "message");
+	print_text(request->json, text, len);
+	puts(request->json ? "}" : "");
+}
+
 static int peek(struct request *request)
 {
-	static unsigned char text[KMSGPIPE_MSG_SIZE_MAX];
-	struct kmsgpipe_peek peek = { .index = request->value[0], .size = sizeof(text),
+	uint32_t room = request->given[1] ? request->value[1] : KMSGPIPE_MSG_SIZE_MAX;
+	unsigned char *text = calloc(room ? room : 1, 1);
+	struct kmsgpipe_peek peek = { .index = request->value[0], .size = room,
 				      .buf = (uintptr_t)text };
+	int ret = -1;
 
-	if (ioctl(request->fd, KMSGPIPE_PEEK, &peek))
+	if (!text)
 		return -1;
-	if (request->json)
-		printf("{\"index\": %" PRIu32 ", \"size\": %" PRIu32 ", \"message\": ",
-		       request->value[0], peek.size);
-	else
-		printf("%-12s %" PRIu32 "\n%-12s %" PRIu32 " bytes\n%-12s ", "index",
-		       request->value[0], "size", peek.size, "message");
-	print_text(request->json, text, peek.size);
-	puts(request->json ? "}" : "");
-	return 0;
+	if (ioctl(request->fd, KMSGPIPE_PEEK, &peek) < 0) {
+		if (errno == EMSGSIZE)
+			snprintf(request->hint, sizeof(request->hint),
+				 "it has %u bytes, try size=%u", peek.size,
+				 peek.size);
+		else if (errno == ENOENT)
+			strcpy(request->hint, "no message has that number; the first one has 0");
+	} else if (peek.size > room) {
+		/* A driver under work may say anything; printing it all would leave @text. */
+		errno = EPROTO;
+		snprintf(request->hint, sizeof(request->hint),
+			 "the driver says %u bytes, there was room for %u",
+			 peek.size, room);
+	} else {
+		print_message(request, text, peek.size);
+		ret = 0;
+	}
+	free(text);
+	return ret;
 }
 
 static int print_cleanup(struct request *request, const struct kmsgpipe_cleanup *cleanup)
 {
-	PRINT_FIELDS(request, { "interval_ms", cleanup->interval_ms, NULL },
-		     { "ttl_ms", cleanup->ttl_ms, NULL });
+	PRINT_FIELDS(request, { "interval_ms", cleanup->interval_ms, "ms" },
+		     { "ttl_ms", cleanup->ttl_ms, "ms" });
 	return 0;
 }
 
@@ -189,22 +243,24 @@ static int get_cleanup(struct request *request)
 {
 	struct kmsgpipe_cleanup cleanup;
 
-	if (ioctl(request->fd, KMSGPIPE_GET_CLEANUP, &cleanup))
+	if (ioctl(request->fd, KMSGPIPE_GET_CLEANUP, &cleanup) < 0)
 		return -1;
 	return print_cleanup(request, &cleanup);
 }
 
 static int set_cleanup(struct request *request)
 {
-	struct kmsgpipe_cleanup cleanup;
+	struct kmsgpipe_cleanup cleanup = { .interval_ms = request->value[0],
+					    .ttl_ms = request->value[1] };
+	struct kmsgpipe_cleanup present;
 
-	if (ioctl(request->fd, KMSGPIPE_GET_CLEANUP, &cleanup))
+	if (incomplete(request) && ioctl(request->fd, KMSGPIPE_GET_CLEANUP, &present) < 0)
 		return -1;
-	if (request->given[0])
-		cleanup.interval_ms = request->value[0];
-	if (request->given[1])
-		cleanup.ttl_ms = request->value[1];
-	if (ioctl(request->fd, KMSGPIPE_SET_CLEANUP, &cleanup))
+	if (!request->given[0])
+		cleanup.interval_ms = present.interval_ms;
+	if (!request->given[1])
+		cleanup.ttl_ms = present.ttl_ms;
+	if (ioctl(request->fd, KMSGPIPE_SET_CLEANUP, &cleanup) < 0)
 		return -1;
 	return print_cleanup(request, &cleanup);
 }
@@ -212,19 +268,22 @@ static int set_cleanup(struct request *request)
 static const struct command commands[] = {
 	{ "GET_STATS", "counters and limits", {}, get_stats },
 	{ "CLEAR_QUEUE", "drop all messages; needs CAP_SYS_ADMIN", {}, clear_queue },
-	{ "SET_LIMITS", "change limits; needs CAP_SYS_ADMIN", { "max_msgs", "msg_size" },
-	  set_limits },
-	{ "PEEK", "show message number index (0: the next one), leave it there", { "index" },
-	  peek },
+	{ "SET_LIMITS", "change the limits; needs CAP_SYS_ADMIN",
+	  { { "max_msgs", "1 to " VALUE_OF(KMSGPIPE_MAX_MSGS_MAX) " messages" },
+	    { "msg_size", "1 to " VALUE_OF(KMSGPIPE_MSG_SIZE_MAX) " bytes" } }, set_limits },
+	{ "PEEK", "show a message and leave it in the queue",
+	  { { "index", "how many come before it; else 0" },
+	    { "size", "bytes there is room for; else " VALUE_OF(KMSGPIPE_MSG_SIZE_MAX) } }, peek },
 	{ "GET_CLEANUP", "how long messages may wait", {}, get_cleanup },
-	{ "SET_CLEANUP", "change that; needs CAP_SYS_ADMIN", { "interval_ms", "ttl_ms" },
-	  set_cleanup },
+	{ "SET_CLEANUP", "change that; needs CAP_SYS_ADMIN",
+	  { { "interval_ms", "0 (off) to " VALUE_OF(KMSGPIPE_CLEANUP_MS_MAX) },
+	    { "ttl_ms", "0 (off) to " VALUE_OF(KMSGPIPE_CLEANUP_MS_MAX) } }, set_cleanup },
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
 /* Any other number, as it stands, without an argument: to see what a driver says to it. */
-static unsigned long raw_number;
+static uint32_t raw_number;
 static const char *raw_name;
 
 static int send_raw(struct request *request)
@@ -237,17 +296,20 @@ static int send_raw(struct request *request)
 	return 0;
 }
 
-static const struct command raw = { "number", "", {}, send_raw };
+static const struct command raw = { "a bare number", "", {}, send_raw };
 
 /* -- reading the command line ------------------------------------------------------- */
 
-static bool takes_arguments(const struct command *command)
+/* Its next argument, beginning with number @i; NULL behind the last one. */
+static const struct argument *argument(const struct command *command, size_t i)
 {
-	return command->args[0];
+	return i < MOST_ARGS && command->args[i].name ? &command->args[i] : NULL;
 }
 
 static void usage(FILE *to)
 {
+	const struct argument *arg;
+
 	fputs("usage: ioctl [--json] DEVICE COMMAND [NAME=VALUE...]\n"
 	      "\n"
 	      "Sends a command to a kmsgpipe device:\n"
@@ -255,14 +317,21 @@ static void usage(FILE *to)
 	      "\n", to);
 	for (size_t i = 0; i < COMMANDS; i++) {
 		fprintf(to, "  " PREFIX "%-12s %s\n", commands[i].name, commands[i].says);
-		for (size_t k = 0; k < MOST_ARGS && commands[i].args[k]; k++)
-			fprintf(to, "%26s%s=NUMBER\n", "", commands[i].args[k]);
+		for (size_t k = 0; (arg = argument(&commands[i], k)); k++)
+			fprintf(to, "%26s%s=NUMBER%*s %s\n", "", arg->name,
+				(int)(12 - strlen(arg->name)), "", arg->says);
 	}
 	fputs("\n"
-	      "An argument that is not given keeps its present value; index is then 0.\n"
-	      "COMMAND may also be a bare number such as 0xe901: it is sent as it is.\n"
-	      "--json prints the answer for programs, --help this text.\n"
-	      "Exit status: 0 done, 1 refused by the device, 2 called wrongly.\n", to);
+	      "A command's name may be in lower case and without KMSGPIPE_.\n"
+	      "A NUMBER is decimal or 0x... What a SET command is not given keeps its present\n"
+	      "value, which is asked for first. COMMAND may also be a bare number, such as\n"
+	      "0xe963: it is sent as it is, to see what the driver says.\n"
+	      "\n"
+	      "  --json  print the answer as one JSON object\n"
+	      "  --help  print this\n"
+	      "\n"
+	      "Exit status: 0 done, 1 refused by the device or the system, 2 called wrongly.\n",
+	      to);
 }
 
 /* How many letters have to be changed, added or removed to make @b of @a; @b is short. */
@@ -277,7 +346,7 @@ static size_t distance(const char *a, const char *b)
 
 		row[0] = i;
 		for (size_t k = 1; k <= len; k++) {
-			size_t best = above_left + (toupper(a[i - 1]) != b[k - 1]);
+			size_t best = above_left + (toupper((unsigned char)a[i - 1]) != b[k - 1]);
 
 			if (row[k] + 1 < best)
 				best = row[k] + 1;
@@ -290,69 +359,79 @@ static size_t distance(const char *a, const char *b)
 	return row[len];
 }
 
-/* A number without sign or anything behind it, decimal or 0x...; false if it is none. */
-static bool parse_number(const char *text, unsigned long long most, unsigned long long *value)
+/* How unlike command @name is; what was only cut short is much alike. */
+static size_t unlike(const char *word, const char *name)
 {
-	char *end;
+	return *word && strcasestr(name, word) ? 1 : distance(word, name);
+}
+
+/* A number without sign or anything behind it, decimal or 0x...; false if it is none. */
+static bool parse_number(const char *text, uint32_t *value)
+{
 	bool hex = !strncasecmp(text, "0x", 2);
 	const char *digits = hex ? text + 2 : text;
+	unsigned long long number;
 
-	if (!isxdigit((unsigned char)*digits))
+	/* strtoull() would also take a sign, space, and a second 0x. */
+	if (!*digits || digits[strspn(digits, hex ? "0123456789abcdefABCDEF" : "0123456789")])
 		return false;
 	errno = 0;
-	*value = strtoull(digits, &end, hex ? 16 : 10);
-	return !*end && !errno && *value <= most;
+	number = strtoull(digits, NULL, hex ? 16 : 10);
+	*value = number;
+	return !errno && number <= UINT32_MAX;
 }
 
 static const struct command *find_command(const char *word)
 {
 	const char *name = strncasecmp(word, PREFIX, strlen(PREFIX)) ? word : word + strlen(PREFIX);
 	const struct command *nearest = commands;
-	unsigned long long number;
-	char list[256] = "";
+	char list[256] = "", guess[64] = "";
 
-	for (size_t i = 0; i < COMMANDS; i++) {
-		if (!strcasecmp(name, commands[i].name))
-			return &commands[i];
-		if (distance(name, commands[i].name) < distance(name, nearest->name))
-			nearest = &commands[i];
-		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s",
-			 i ? " " : "", commands[i].name);
-	}
-	if (parse_number(word, 0xffffffff, &number)) {
-		raw_number = number;
+	if (isdigit((unsigned char)*word)) {
+		if (!parse_number(word, &raw_number))
+			wrong("%s: not a number from 0 to 0xffffffff", word);
 		raw_name = word;
 		return &raw;
 	}
-	wrong("%s: no such command; did you mean " PREFIX "%s? Known: %s", word, nearest->name,
-	      list);
+	for (size_t i = 0; i < COMMANDS; i++) {
+		if (!strcasecmp(name, commands[i].name))
+			return &commands[i];
+		if (unlike(name, commands[i].name) < unlike(name, nearest->name))
+			nearest = &commands[i];
+		snprintf(list + strlen(list), sizeof(list) - strlen(list), " %s", commands[i].name);
+	}
+	/* If more than half of it is different, it is no slip of the finger. */
+	if (unlike(name, nearest->name) <= strlen(nearest->name) / 2)
+		snprintf(guess, sizeof(guess), "; did you mean " PREFIX "%s?", nearest->name);
+	wrong("%s: no such command%s Known:%s", word, *guess ? guess : ".", list);
 }
 
 static void take_argument(struct request *request, const char *word)
 {
 	const struct command *command = request->command;
+	const char *prefix = command == &raw ? "" : PREFIX;
 	const char *equals = strchr(word, '=');
 	size_t len = equals ? (size_t)(equals - word) : strlen(word);
-	unsigned long long value;
-	char known[64] = "";
+	const struct argument *arg;
+	char known[96] = "";
 
-	if (!takes_arguments(command))
-		wrong("%s: %s takes no arguments", word, command->name);
-	for (size_t i = 0; i < MOST_ARGS && command->args[i]; i++) {
+	for (size_t i = 0; (arg = argument(command, i)); i++)
 		snprintf(known + strlen(known), sizeof(known) - strlen(known), " %s=NUMBER",
-			 command->args[i]);
-		if (!equals || strlen(command->args[i]) != len ||
-		    strncmp(word, command->args[i], len))
+			 arg->name);
+	if (!*known)
+		wrong("%s: %s%s takes no arguments", word, prefix, command->name);
+	for (size_t i = 0; equals && (arg = argument(command, i)); i++) {
+		if (strlen(arg->name) != len || strncmp(word, arg->name, len))
 			continue;
 		if (request->given[i])
-			wrong("%s: given twice", command->args[i]);
-		if (!parse_number(equals + 1, UINT32_MAX, &value))
-			wrong("%s: not a number from 0 to %" PRIu32, word, UINT32_MAX);
+			wrong("%s: %s is given twice; %s%s takes%s", word, arg->name, prefix,
+			      command->name, known);
+		if (!parse_number(equals + 1, &request->value[i]))
+			wrong("%s: not a number from 0 to %u", word, UINT32_MAX);
 		request->given[i] = true;
-		request->value[i] = value;
 		return;
 	}
-	wrong("%s: " PREFIX "%s takes%s", word, command->name, known);
+	wrong("%s: %s%s takes%s", word, prefix, command->name, known);
 }
 
 static void parse(int argc, char **argv, struct request *request)
@@ -362,7 +441,7 @@ static void parse(int argc, char **argv, struct request *request)
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--help")) {
 			usage(stdout);
-			exit(fflush(stdout) ? EXIT_REFUSED : 0);
+			exit(finish());
 		}
 	}
 	for (int i = 1; i < argc; i++) {
@@ -385,47 +464,53 @@ static void parse(int argc, char **argv, struct request *request)
 	}
 }
 
-/* What helps against an error that has one usual cause. */
-static const char *remedy(const struct request *request, int error)
+/* What helps against an error that has one usual cause; may leave it in request->hint. */
+static const char *remedy(struct request *request, int error)
 {
-	static const struct {
-		int error;
-		const char *text;
-	} table[] = {
-		{ EPERM, "; it needs CAP_SYS_ADMIN: try sudo" },
-		{ ENOTTY, "; the driver of this stage does not know it" },
-	};
+	const struct argument *arg;
+	char *hint = request->hint;
 
-	if (error == ENOENT && request->command->run == peek)
-		return "; there are fewer messages";
-	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
-		if (table[i].error == error)
-			return table[i].text;
-	return "";
+	switch (error) {
+	case EPERM:
+		return "it needs CAP_SYS_ADMIN: try sudo";
+	case ENOTTY:
+		return "this device's driver does not know the command";
+	case EINVAL:
+		for (size_t i = 0; (arg = argument(request->command, i)); i++)
+			snprintf(hint + strlen(hint), sizeof(request->hint) - strlen(hint),
+				 "%s%s: %s", i ? ", " : "", arg->name, arg->says);
+		break;
+	}
+	return hint;
+}
+
+/* Two lines, the second one only if there is a remedy: together they were wider than 80. */
+static int refused(struct request *request)
+{
+	int error = errno;
+	bool is_raw = request->command == &raw;
+	const char *helps = remedy(request, error);
+
+	fprintf(stderr, "ioctl: %s: %s%s: %s\n", request->device, is_raw ? "" : PREFIX,
+		is_raw ? raw_name : request->command->name, strerror(error));
+	if (*helps)
+		fprintf(stderr, "  %s\n", helps);
+	return EXIT_REFUSED;
 }
 
 int main(int argc, char **argv)
 {
 	struct request request = { 0 };
-	bool is_raw;
 
 	parse(argc, argv, &request);
 	/* Without O_NONBLOCK some devices wait in open(); no command here needs to. */
 	request.fd = open(request.device, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (request.fd < 0) {
-		fprintf(stderr, "ioctl: %s: %s\n", request.device, strerror(errno));
+		fprintf(stderr, "ioctl: %s: %s\n%s", request.device, strerror(errno),
+			errno == ENOENT || errno == ENXIO ? "  is the driver loaded?\n" : "");
 		return EXIT_REFUSED;
 	}
-	is_raw = request.command == &raw;
-	if (request.command->run(&request)) {
-		fprintf(stderr, "ioctl: %s: %s%s: %s%s\n", request.device, is_raw ? "" : PREFIX,
-			is_raw ? raw_name : request.command->name, strerror(errno), remedy(&request, errno));
-		return EXIT_REFUSED;
-	}
-	/* An answer that did not get through is no answer. */
-	if (fflush(stdout) || ferror(stdout)) {
-		fprintf(stderr, "ioctl: standard output: %s\n", strerror(errno));
-		return EXIT_REFUSED;
-	}
-	return 0;
+	if (request.command->run(&request))
+		return refused(&request);
+	return finish();
 }

@@ -26,6 +26,9 @@ static const char *source;
 static int faults;
 static char *page;
 
+/* How many bytes of the caller's buffer there will be; after them comes a bad page. */
+static size_t good_bytes = PAGE;
+
 /* Waits at the gate, then provides the page. A thread: the faulting one sleeps. */
 static void *provide_page(void *unused)
 {
@@ -48,10 +51,11 @@ static void make_slow_page(void)
 	struct uffdio_register range = { .mode = UFFDIO_REGISTER_MODE_MISSING };
 	pthread_t thread;
 
-	page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	page = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	faults = syscall(SYS_userfaultfd, O_CLOEXEC);
 	expect(page != MAP_FAILED && faults >= 0, "userfaultfd()", "a file descriptor", "%s",
 	       result(-1));
+	mprotect(page + PAGE, PAGE, PROT_NONE);
 	range.range.start = (unsigned long)page;
 	range.range.len = PAGE;
 	expect(!ioctl(faults, UFFDIO_API, &api) && !ioctl(faults, UFFDIO_REGISTER, &range),
@@ -65,9 +69,9 @@ static long slow_read(struct caller *self)
 	long ret;
 
 	make_slow_page();
-	ret = read(self->fd, page, length);
+	ret = read(self->fd, page + PAGE - good_bytes, length);
 	if (ret > 0)
-		memcpy(self->data, page, ret);
+		memcpy(self->data, page + PAGE - good_bytes, ret);
 	return ret;
 }
 
@@ -92,7 +96,16 @@ struct caller *start_slow_reader(int fd, size_t size)
 {
 	source = NULL;
 	length = size;
+	good_bytes = PAGE;
 	return start_slow(fd, "read() into a page that comes late", slow_read);
+}
+
+struct caller *start_slow_bad_reader(int fd, size_t size, size_t good)
+{
+	source = NULL;
+	length = size;
+	good_bytes = good;
+	return start_slow(fd, "read() into a page that comes late, and a bad one", slow_read);
 }
 
 struct caller *start_slow_writer(int fd, const char *text)

@@ -12,7 +12,10 @@
 /* Starts a process whose read() of @size bytes sleeps in the copy until let_go(). */
 struct caller *start_slow_reader(int fd, size_t size);
 
-/* The same for a write() of @text. */
+/* The same, but only the first @good bytes of its buffer come: in the end it gets EFAULT. */
+struct caller *start_slow_bad_reader(int fd, size_t size, size_t good);
+
+/* The same as start_slow_reader() for a write() of @text. */
 struct caller *start_slow_writer(int fd, const char *text);
 
 /* The buffers of the slow callers become usable, now and from now on. */
