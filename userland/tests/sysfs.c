@@ -216,7 +216,8 @@ static void expect_unchanged(int fd, const struct state *before, const char *aft
 	}
 	expect(now.stats.queued == before->stats.queued &&
 	       now.stats.cleared == before->stats.cleared, after,
-	       words("the queue keeps its %u messages", before->stats.queued), "%u are left", now.stats.queued);
+	       words("the queue keeps its %u messages", before->stats.queued), "%u are left",
+	       now.stats.queued);
 }
 
 /* -- processes ---------------------------------------------------------------------- */
