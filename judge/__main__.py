@@ -31,7 +31,11 @@ VERBS: dict[str, tuple[str, Verb]] = {
     "hint": ("the next hint for the failure to work on", verbs.hint),
     "solution": ("the reference, as a diff against yours", verbs.solution),
     "progress": ("what you have done, and what is next", verbs.progress),
+    "watch": ("tests again at every save, on one screen", verbs.watch),
+    "trace": ("a timeline of a sleep and its wake-up; of expiry from lab 5 on", verbs.trace),
     "shell": ("a shell in the VM with the module loaded", verbs.shell),
+    "dmesg": ("follows the kernel's log of a shell that runs", verbs.dmesg),
+    "gdb": ("a debugger on the kernel of a shell that runs", verbs.gdb),
 }
 
 # These stand alone: stages make no sense with them.

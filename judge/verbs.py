@@ -301,6 +301,52 @@ def shell(stages: Sequence[Stage], chosen: bool) -> int:
         return terminal.run(stages[0], built, resuming.ready()) if built else 1
 
 
+def watch(stages: Sequence[Stage], chosen: bool) -> int:
+    from . import watch as watcher
+
+    stage = _one(stages, chosen, "watch")
+    for_kernel = _kernel()
+    machine, _ = _machine(for_kernel)
+    every, _ = _without_32_bits(_tests_of(stage), for_kernel)
+    tests = _chosen(every)
+
+    def judge(get, on_verdict):
+        source = record.digest(stage) if stage.own else ""
+        return run_tests(Judging(stage, tests, machine, every, source), get, on_verdict)
+
+    def lines(verdicts: list[Verdict], built: Built) -> list[str]:
+        return report.next_step(stage, verdicts, built, len(every)).splitlines()
+
+    once = watcher.tester(judge, lambda: build_module(stage, for_kernel), len(tests), lines)
+    return watcher.run(stage, once)
+
+
+def trace(stages: Sequence[Stage], chosen: bool) -> int:
+    from . import trace as recorder
+
+    stage = _one(stages, chosen, "trace")
+    for_kernel = _kernel()
+    machine, how = _machine(for_kernel)
+    with Resuming(machine) as resuming:
+        built = _try_build(stage, for_kernel)
+        if not built:
+            return 1
+        print(f"{stage.name}: {stage.title} - {stage.shown}\n  {for_kernel.label}, {how}")
+        return recorder.run(stage, built, resuming.ready())
+
+
+def dmesg(stages: Sequence[Stage], chosen: bool) -> int:
+    from . import attach
+
+    return attach.dmesg(_one(stages, chosen, "dmesg"))
+
+
+def gdb(stages: Sequence[Stage], chosen: bool) -> int:
+    from . import attach
+
+    return attach.gdb(_one(stages, chosen, "gdb"))
+
+
 def doctor() -> int:
     from . import doctor as doctor_module
 
