@@ -13,7 +13,7 @@ from typing import Callable, Sequence
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from . import cache, verbs  # noqa: E402
+from . import cache, desk, verbs  # noqa: E402
 from .errors import CannotTest, UsageError  # noqa: E402
 from .stages import BY_NAME, STAGES, Stage  # noqa: E402
 
@@ -27,7 +27,15 @@ VERBS: dict[str, tuple[str, Verb]] = {
     "demo": ("plays the lab plan's commands in the VM (no stage: capstone)", verbs.demo),
     "diff": ("what the stage changes against the one before", verbs.diff),
     "zoo": ("wrong drivers, each of which the tests must catch", verbs.zoo),
+    "start": ("makes your copy in work/, from the stage before", verbs.start),
+    "hint": ("the next hint for the failure to work on", verbs.hint),
+    "solution": ("the reference, as a diff against yours", verbs.solution),
+    "progress": ("what you have done, and what is next", verbs.progress),
+    "watch": ("tests again at every save, on one screen", verbs.watch),
+    "trace": ("a timeline of a sleep and its wake-up; of expiry from lab 5 on", verbs.trace),
     "shell": ("a shell in the VM with the module loaded", verbs.shell),
+    "dmesg": ("follows the kernel's log of a shell that runs", verbs.dmesg),
+    "gdb": ("a debugger on the kernel of a shell that runs", verbs.gdb),
 }
 
 # These stand alone: stages make no sense with them.
@@ -40,7 +48,12 @@ ALONE: dict[str, tuple[str, Callable[[], int]]] = {
     "help": ("this text", lambda: help_text(sys.stdout)),
 }
 
+# These are about the reference, or about the desk itself, whatever is in work/.
+NOT_OF_WORK = ("zoo", "start", "hint", "solution", "progress")
+
 VARIABLES = {
+    "REF=1": "the reference, also where you have a copy in work/",
+    "FORCE=1": "make lab3 start: anew; the copy that is there is kept beside it",
     "KERNEL=": "stock (default), 6.1, 6.12, or the path of a built kernel tree",
     "KDIR=": "a prepared or built kernel tree to compile against",
     "KIMAGE=": "the kernel image that belongs to it",
@@ -92,7 +105,11 @@ def run(words: Sequence[str]) -> int:
     chosen = sorted(set(stages), key=lambda stage: stage.number) or list(STAGES)
     status = 0
     for word in others or ["build"]:
-        status = max(status, VERBS[word][1](chosen, bool(stages)))
+        meant = chosen if word in NOT_OF_WORK else [desk.stage(stage) for stage in chosen]
+        said = desk.announcement(meant)
+        if said:
+            print(said)
+        status = max(status, VERBS[word][1](meant, bool(stages)))
     return status
 
 

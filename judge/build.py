@@ -17,13 +17,16 @@ from pathlib import Path
 from . import cache
 from .errors import CannotTest
 from .kernel import Kernel
-from .stages import TREE, Stage
+from .stages import TREE, Stage, shown
 
 # What kbuild says that is no message about the student's code.
 NOISE = re.compile(
     r"^(make(\[\d+\])?: |Skipping BTF generation|warning: the compiler differs"
-    r"|  The kernel was built by:|  You are using:)"
+    r"|  The kernel was built by:|  You are using:|cc1: some warnings being treated as errors"
+    r"|\S+: note: each undeclared identifier is reported only once)"
 )
+# The kernel's headers by the names that #include has for them, not by their place in the cache.
+KERNEL_HEADERS = re.compile(r"(?<!\S)/\S*?/((?:arch/\w+/)?include/(?:uapi/)?(?:linux|asm|asm-generic)/)")
 BUILD_SECONDS = 120
 OF_OUR_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL",
                "KDIR", "KIMAGE", "KERNEL", "V", "W", "C", "M", "O")  # fmt: skip
@@ -66,12 +69,16 @@ def _place(kernel: Kernel, tree: Path) -> Path:
 def copy_sources(stage: Stage, tree: Path, place: Path) -> list[Path]:
     """Copies what a stage is compiled from; the same places, below another folder.
 
-    Of another tree than ours only the source: a Makefile is a program that runs here.
+    Of another tree than ours only the source: a Makefile is a program that runs here. There
+    a header may be missing: its student may not have come so far.
     """
     headers = [str(path.relative_to(TREE)) for path in sorted((TREE / "include").glob("*.h"))]
     copies = []
     for name in (f"{stage.folder}/Makefile", *stage.sources, *headers):
         origin = (tree if name in stage.sources else TREE) / name
+        if not origin.exists() and tree != TREE and origin.suffix == ".h":
+            (place / name).unlink(missing_ok=True)
+            continue
         if not origin.exists():
             raise CannotTest(f"{name} is not there")
         try:
@@ -106,11 +113,14 @@ def kbuild(stage: Stage, kernel: Kernel, place: Path, *extra: str) -> subprocess
 def messages(output: str, place: Path, tree: Path) -> str:
     """What the compiler says about the code; it names the originals, not the copies."""
     lines = [line for line in output.splitlines() if not NOISE.match(line)]
-    return "\n".join(lines).replace(f"{place}/", "" if tree == TREE else f"{tree}/").strip()
+    prefix = os.path.join(shown(tree), "") if tree != TREE else ""
+    text = "\n".join(lines).replace(f"{place}/", prefix)
+    return KERNEL_HEADERS.sub(r"\1", text).strip()
 
 
-def build(stage: Stage, kernel: Kernel, tree: Path = TREE) -> Built:
+def build(stage: Stage, kernel: Kernel, tree: Path | None = None) -> Built:
     """Compiles the stage; a second call without a change costs nothing."""
+    tree = tree or stage.tree
     place = _place(kernel, tree)
     module = place / stage.folder / f"{stage.module}.ko"
     stripped = module.with_suffix(".stripped")

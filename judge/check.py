@@ -23,7 +23,7 @@ from . import arch, cache, image, kernel as kernels, width
 from .build import BuildFailed, copy_sources, kbuild
 from .errors import CannotTest
 from .kernel import Kernel
-from .stages import TREE, Stage
+from .stages import TREE, Stage, shown
 
 # The kernel's own limit since 5.7.
 COLUMNS = 100
@@ -256,15 +256,16 @@ def _fresh(name: str) -> Path:
     return place
 
 
-def stage(stage: Stage, kernel: Kernel, tree: Path = TREE) -> Review:
+def stage(stage: Stage, kernel: Kernel, tree: Path | None = None) -> Review:
     """One stage, and the headers of include/ as far as it uses them."""
+    tree = tree or stage.tree
     with cache.lock(f"check-{stage.name}"):
         place = _fresh(stage.name)
         copy_sources(stage, tree, place)
         own = sorted(str(path.relative_to(place)) for path in place.glob(f"{stage.folder}/*.[ch]"))
         review = checkpatch(place, own).add(compile_review(stage, kernel, place))
     if tree != TREE:
-        named = [replace(row, file=f"{tree / row.file}") for row in review.findings]
+        named = [replace(row, file=shown(tree / row.file)) for row in review.findings]
         review = Review(named, review.ignored)
     return review
 

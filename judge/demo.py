@@ -100,7 +100,7 @@ def _play(vm: Vm, stage: Stage, items: list[Item]) -> None:
 
 
 def introduce(stage: Stage, kernel: Kernel, how: str) -> None:
-    print(f"\n{stage.name}: {stage.title} - {stage.source}")
+    print(f"\n{stage.name}: {stage.title} - {stage.shown}")
     _tell(f"{kernel.label}, {how}")
 
 

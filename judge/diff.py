@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator, Sequence
 
-from .stages import TREE, Stage
+from .stages import Stage, shown
 
 TOP = "the comment at the top"
 INCLUDES = "#include"
@@ -52,6 +52,7 @@ FUNCTION = "^[[:alpha:]_].*[^:]$"
 FUNCTION_PATTERN = re.compile(FUNCTION.replace("[:alpha:]", "a-zA-Z"))
 HUNK = re.compile(r"@@ -(\d+)")
 FUNCTION_WIDTH = 40  # as GNU diff cuts it
+NOTHING = Path("/dev/null")
 KINDS = ("new", "changed", "gone")  # in the order of the table
 COLOURS = {"+": "32", "-": "31", "@": "36"}
 
@@ -198,16 +199,21 @@ def _colour(line: str) -> str:
     return f"\033[{code}m{line}\033[0m" if code else line
 
 
-def _read(name: str) -> str:
-    # Whatever a student's editor has put in there is to be shown, not to fail here.
-    return (TREE / name).read_text(encoding="utf-8", errors="replace")
+def read(path: Path) -> str:
+    """A source; "" if it is not there."""
+    try:
+        # Whatever a student's editor has put in there is to be shown, not to fail here.
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
 
 
-def _headers(before: Stage, stage: Stage) -> Iterator[tuple[str, str]]:
-    """The stages' own headers by pairs of paths; "" where one has no such header."""
+def _headers(before: Stage, stage: Stage) -> Iterator[tuple[Path, Path]]:
+    """The stages' own headers by pairs of paths; where one has no such header, /dev/null."""
     for name in dict.fromkeys((*before.headers, *stage.headers)):
-        yield (f"{before.folder}/{name}" if name in before.headers else "",
-               f"{stage.folder}/{name}" if name in stage.headers else "")  # fmt: skip
+        pair = [one.tree / one.folder / name for one in (before, stage)]
+        if any(path.exists() for path in pair):
+            yield tuple(path if path.exists() else NOTHING for path in pair)
 
 
 def _header_change(old: str, new: str, name: str) -> list[Change]:
@@ -219,19 +225,19 @@ def _header_change(old: str, new: str, name: str) -> list[Change]:
 
 def compare(before: Stage, stage: Stage) -> tuple[list[Change], list[str]]:
     """Both views of one stage: the table, and the lines."""
-    old, new = _read(before.source), _read(stage.source)
+    old, new = read(before.path), read(stage.path)
     table = changes(old, new)
-    lines = unified(old, new, before.source, stage.source)
+    lines = unified(old, new, before.shown, stage.shown)
     for paths in _headers(before, stage):
-        old, new = (_read(path) if path else "" for path in paths)
-        table += _header_change(old, new, Path(paths[1] or paths[0]).name)
-        lines += unified(old, new, *(path or "/dev/null" for path in paths))
+        old, new = map(read, paths)
+        table += _header_change(old, new, paths[paths[1] != NOTHING].name)
+        lines += unified(old, new, *map(shown, paths))
     return sorted(table, key=lambda change: KINDS.index(change.kind)), lines
 
 
-def show(stage: Stage) -> None:
+def show(stage: Stage, before: Stage | None = None) -> None:
     """Prints both views of one stage."""
-    before = stage.before
+    before = before or stage.before
     if not before:
         print(f"{stage.name}: the first stage, there is nothing before it to compare with")
         return
@@ -243,6 +249,10 @@ def show(stage: Stage) -> None:
         print("  nothing but its title")
         return
     print()
+    show_lines(lines)
+
+
+def show_lines(lines: Sequence[str]) -> None:
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     for line in lines:
         print(_colour(line) if coloured else line)

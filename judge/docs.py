@@ -11,6 +11,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -44,8 +45,16 @@ def pages() -> list[Path]:
 
 
 def _on_host(block: Block) -> list[str]:
+    """Each block has a work/ of its own, empty at first: the one that is here is somebody's."""
+    with tempfile.TemporaryDirectory(prefix="work-") as work:
+        outputs = _make(block, work)
+    return [output.replace(work, "work") for output in outputs]
+
+
+def _make(block: Block, work: str) -> list[str]:
     outputs = []
     env = {name: value for name, value in os.environ.items() if name not in MAKE_VARIABLES}
+    env["KMSGPIPE_WORK"] = work
     for typed in (step.typed for step in block.steps):
         try:
             words = shlex.split(typed)

@@ -9,6 +9,7 @@ import textwrap
 
 from . import klog
 from .build import Built
+from .stages import STAGES, Stage
 from .trial import Verdict
 
 WIDTH = 80
@@ -60,6 +61,29 @@ def line(verdict: Verdict) -> str:
     if verdict.verdict == "not-run":
         mark = colour("33", "----")
     return f"  {mark}  {verdict.test.says}"
+
+
+def next_step(stage: Stage, verdicts: list[Verdict], built: Built, every: int) -> str:
+    """For the student: the one failure to work on now, or what comes after the last."""
+    failing = [verdict for verdict in verdicts if not verdict.passed]
+    if not failing:
+        if len(verdicts) < every:
+            return f"Next: make {stage.name} test, for all {every} tests"
+        later = STAGES[stage.number : stage.number + 1]
+        then = f"make {later[0].name} start" if later else "that was the last stage"
+        return f"{stage.name} is done. Next: make {stage.name} check (its style), {then}"
+    first, *others = failing
+    rows = ["", "Work on this one first:", "", line(first), details(first, built),
+            _wrapped("stuck?", f"make {stage.name} hint")]  # fmt: skip
+    not_run = [verdict for verdict in others if verdict.verdict == "not-run"]
+    if not_run:
+        rows += ["", f"{len(not_run)} more were not run: {not_run[0].note}"]
+    others = others[: len(others) - len(not_run)]
+    if others:
+        rows += ["", f"{len(others)} more {'fail' if len(others) > 1 else 'fails'}, "
+                 f"often for the same reason. One alone, with its report:",
+                 f"  make {stage.name} test TESTS={others[0].test.name}"]  # fmt: skip
+    return "\n".join(rows)
 
 
 def details(verdict: Verdict, built: Built | None) -> str:

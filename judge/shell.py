@@ -21,7 +21,7 @@ import tty
 from pathlib import Path
 from typing import Iterator
 
-from . import lab
+from . import attach, lab
 from .build import Built
 from .session import STUDENT, Session
 from .stages import TREE, Stage
@@ -38,7 +38,7 @@ def run(stage: Stage, built: Built, vm: Vm) -> int:
     by_hand = sys.stdin.isatty() and sys.stdout.isatty()
     try:
         lab.bring(vm, stage, built)
-        return _by_hand(stage, vm) if by_hand else _from_pipe(stage, vm)
+        return _by_hand(stage, built, vm) if by_hand else _from_pipe(stage, vm)
     except lab.LoadFailed as failed:
         print(f"{stage.name}: the module does not load: {failed}")
     except VmGone as gone:
@@ -129,20 +129,22 @@ def _write_all(fd: int, data: bytes) -> None:
         data = data[os.write(fd, data) :]
 
 
-def _by_hand(stage: Stage, vm: Vm) -> int:
+def _by_hand(stage: Stage, built: Built, vm: Vm) -> int:
     vm.put("/etc/bashrc", (TREE / "guest/bashrc").read_bytes())
     # Loaded before the first prompt, but after the session has emptied the log.
     vm.ask("session", STUDENT, *_size(), *_terminal(vm))
     lab.load(vm, stage)
-    print(f"{stage.module} is loaded in the VM. Ctrl-D or exit leaves; Ctrl-] always does.")
+    print(f"{stage.module} is loaded in the VM. Ctrl-D or exit leaves; Ctrl-] always does.\n"
+          f"In another terminal: make {stage.name} dmesg follows the kernel's log, "
+          f"make {stage.name} gdb\nattaches a debugger.")  # fmt: skip
     sys.stdout.flush()
-    with _raw(sys.stdin.fileno()):
-        left = _connect(vm)
+    with attach.Offer(stage, built, vm) as offer, _raw(sys.stdin.fileno()):
+        left = _connect(vm, offer)
     print(f"\n{stage.name}: {left}")
     return 0
 
 
-def _connect(vm: Vm) -> str:
+def _connect(vm: Vm, offer: attach.Offer) -> str:
     """Carries bytes both ways until one side leaves; says in words who did."""
     stdin, stdout = sys.stdin.fileno(), sys.stdout.fileno()
     resized = _Resized()
@@ -152,14 +154,19 @@ def _connect(vm: Vm) -> str:
             vm.shell_out.clear()
             _write_all(stdout, data)
         while vm.has_line():
-            if vm.line(1).startswith("@session-exit"):
+            line = vm.line(1)
+            if line.startswith("@session-exit"):
                 return "the VM has ended"
+            offer.line(line)
+        offer.pass_on()
         if resized.take():
             vm.command("resize", *_size())
         # A signal does not interrupt select() for good: look at the size now and then.
-        ready, _, _ = select.select([stdin, vm], [], [], 0.5)
+        ready, _, _ = select.select([stdin, vm, offer], [], [], 0.5)
         # Also when nothing came: this is how we hear that the VM ended.
         vm.pump(0)
+        if offer in ready:
+            offer.accept()
         if stdin in ready:
             typed = os.read(stdin, 4096)
             if not typed or LEAVE in typed:

@@ -17,6 +17,7 @@ class Stage:
     title: str
     file: str = ""  # the source's name without .c, where it is not the module's
     headers: tuple[str, ...] = ()  # of the stage alone, beside its source
+    tree: Path = TREE  # what its sources lie below: the repository, or the student's work/
 
     @property
     def source(self) -> str:
@@ -26,6 +27,20 @@ class Stage:
     def sources(self) -> tuple[str, ...]:
         """All that the student writes for this stage."""
         return (self.source, *(f"{self.folder}/{name}" for name in self.headers))
+
+    @property
+    def own(self) -> bool:
+        """True if this is the student's, false if it is the reference."""
+        return self.tree != TREE
+
+    @property
+    def path(self) -> Path:
+        return self.tree / self.source
+
+    @property
+    def shown(self) -> str:
+        """The source as the person at the keyboard knows it: seen from where `make` is typed."""
+        return shown(self.path)
 
     @property
     def page(self) -> str:
@@ -46,5 +61,9 @@ STAGES = (
     Stage(7, "capstone", "capstone", "kmsgpipe", "All labs in one driver",
           file="kmsgpipe_final", headers=("kmsgpipe_trace.h",)),
 )
+
+def shown(path: Path) -> str:
+    return str(path.relative_to(TREE) if path.is_relative_to(TREE) else path)
+
 
 BY_NAME = {stage.name: stage for stage in STAGES}

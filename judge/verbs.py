@@ -7,11 +7,11 @@ import subprocess
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Callable, Sequence
 
-from . import accel, arch, image, kernel, report, tools
+from . import accel, arch, desk, image, kernel, record, report, tools
 from .build import Built, BuildFailed, build as build_module, clean as clean_builds
 from .errors import CannotTest, UsageError
 from .kernel import Kernel
@@ -42,7 +42,7 @@ def _shown(stage: Stage, get: Callable[[], Built]) -> Built | None:
     try:
         built = get()
     except BuildFailed as failed:
-        print(f"{stage.name}: {stage.source} does not compile:\n")
+        print(f"{stage.name}: {stage.shown} does not compile:\n")
         print(failed)
         return None
     if built.messages:
@@ -80,8 +80,12 @@ def _without_32_bits(tests: list[TestInfo], for_kernel: Kernel) -> tuple[list[Te
     )
 
 
-def _tests_for(stage: Stage) -> list[TestInfo]:
-    tests = [test for test in image.tests(arch.host()) if test.judges(stage.number)]
+def _tests_of(stage: Stage) -> list[TestInfo]:
+    return [test for test in image.tests(arch.host()) if test.judges(stage.number)]
+
+
+def _chosen(tests: list[TestInfo]) -> list[TestInfo]:
+    """Those that TESTS= names, or all."""
     only = os.environ.get("TESTS", "").replace(",", " ").split()
     unknown = sorted(set(only) - {test.name for test in image.tests(arch.host())})
     if unknown:
@@ -89,36 +93,75 @@ def _tests_for(stage: Stage) -> list[TestInfo]:
     return [test for test in tests if not only or test.name in only]
 
 
-def _show(verdict: Verdict, built: Built) -> None:
+def _show(stage: Stage, verdict: Verdict, built: Built) -> None:
+    if stage.own and verdict.verdict == "not-run" and not VERBOSE:
+        return  # a driver that does not even load has a screenful of them
     print(report.line(verdict))
-    if not verdict.passed:
+    # A beginner's driver fails in many tests at once: the end tells where to begin.
+    if not verdict.passed and (VERBOSE or not stage.own):
         print(report.details(verdict, built))
     elif VERBOSE:
         print(f"        {verdict.test.name}, {verdict.ms} ms")
 
 
-def _test_stage(
-    stage: Stage, tests: list[TestInfo], machine: Machine, building: Future[Built]
-) -> tuple[int, int]:
-    """Judges one stage; returns how many tests passed and failed."""
-    start = time.monotonic()
-    lanes = deal(machine, tests)
+@dataclass(frozen=True)
+class Judging:
+    """How one stage is judged: by which tests, in which VM, and what is remembered of it."""
+
+    stage: Stage
+    tests: list[TestInfo]
+    machine: Machine
+    every: list[TestInfo]  # also those that TESTS= has left out
+    source: str  # digest of the student's, before it was compiled
+
+    def note(self, verdicts: list[Verdict]) -> None:
+        """Not if it was edited meanwhile: nobody knows which of the two was judged."""
+        if self.source and record.digest(self.stage) == self.source:
+            results = {verdict.test.name: verdict.verdict for verdict in verdicts}
+            record.note_results(self.stage, self.source, results, [one.name for one in self.every])
+
+    def note_not_compiled(self) -> None:
+        if self.source and record.digest(self.stage) == self.source:
+            record.note_not_compiled(self.stage, self.source)
+
+
+def run_tests(
+    judging: Judging, get: Callable[[], Built | None], on_verdict: Callable[[Verdict, Built], None]
+) -> tuple[list[Verdict], Built | None]:
+    """Judges one stage, and remembers it if it is the student's."""
+    lanes = deal(judging.machine, judging.tests)
     try:
         # The VMs come back to life while the compiler works.
         for lane in lanes:
             lane.start()
-        built = _shown(stage, building.result)
+        built = get()
         if not built:
-            return 0, len(tests)
-        trial = Trial(stage, built, machine, tests)
-        trial.on_verdict = lambda verdict: _show(verdict, built)
+            judging.note_not_compiled()
+            return [], None
+        trial = Trial(judging.stage, built, judging.machine, judging.tests)
+        trial.on_verdict = lambda verdict: on_verdict(verdict, built)
         verdicts = trial.run(lanes)
     finally:
         for lane in lanes:
             lane.close()
+    judging.note(verdicts)
+    return verdicts, built
+
+
+def _test_stage(judging: Judging, building: Future[Built]) -> tuple[int, int]:
+    """Judges one stage and shows it; returns how many tests passed and failed."""
+    start = time.monotonic()
+    stage = judging.stage
+    verdicts, built = run_tests(
+        judging, lambda: _shown(stage, building.result), partial(_show, stage)
+    )
+    if not built:
+        return 0, len(judging.tests)
     passed = sum(verdict.passed for verdict in verdicts)
     print(f"\n{stage.name}: {passed} of {len(verdicts)} behaviours hold "
           f"({time.monotonic() - start:.1f} s)")  # fmt: skip
+    if stage.own:
+        print(report.next_step(stage, verdicts, built, len(judging.every)))
     return passed, len(verdicts) - passed
 
 
@@ -128,16 +171,18 @@ def test(stages: Sequence[Stage], chosen: bool) -> int:
     passed = failed = 0
     with ThreadPoolExecutor(1) as pool:
         # One stage is compiled while the one before is judged.
+        sources = [record.digest(stage) if stage.own else "" for stage in stages]
         builds = [pool.submit(build_module, stage, for_kernel) for stage in stages]
         try:
-            for stage, building in zip(stages, builds):
-                print(f"\n{stage.name}: {stage.title} - {stage.source}")
-                wanted = _tests_for(stage)
-                tests, left_out = _without_32_bits(wanted, for_kernel)
+            for stage, building, source in zip(stages, builds, sources):
+                print(f"\n{stage.name}: {stage.title} - {stage.shown}")
+                every, left_out = _without_32_bits(_tests_of(stage), for_kernel)
+                tests = _chosen(every)
                 if left_out and not tests:
                     raise CannotTest(left_out)
                 print(f"  {for_kernel.label}, {how}\n" + (f"  {left_out}\n" if left_out else ""))
-                good, bad = _test_stage(stage, tests, machine, building)
+                judging = Judging(stage, tests, machine, every, source)
+                good, bad = _test_stage(judging, building)
                 passed, failed = passed + good, failed + bad
         finally:
             pool.shutdown(cancel_futures=True)
@@ -205,7 +250,42 @@ def diff(stages: Sequence[Stage], chosen: bool) -> int:
 
     for number, stage in enumerate(stages if chosen else stages[1:]):
         print(end="\n" if number else "")
-        compared.show(stage)
+        compared.show(stage, desk.stage(stage.before) if stage.own and stage.before else None)
+    return 0
+
+
+# -- the student's desk -----------------------------------------------------------------
+
+
+def _one(stages: Sequence[Stage], chosen: bool, verb: str) -> Stage:
+    """These verbs are of one stage; without one, of that which the student is at."""
+    if len(stages) == 1:
+        return stages[0]
+    if chosen:
+        raise UsageError(f"one stage at a time: make {stages[-1].name} {verb}")
+    at = record.present([desk.own(stage) for stage in stages])
+    raise UsageError(f"{verb} is of one stage, such as: make {at.name} {verb}")
+
+
+def start(stages: Sequence[Stage], chosen: bool) -> int:
+    return desk.start(_one(stages, chosen, "start"))
+
+
+def solution(stages: Sequence[Stage], chosen: bool) -> int:
+    return desk.solution(_one(stages, chosen, "solution"))
+
+
+def hint(stages: Sequence[Stage], chosen: bool) -> int:
+    from . import hints
+
+    tools.require("build")  # the test program is asked for its list
+    return hints.give(_one(stages, chosen, "hint"), image.tests(arch.host()))
+
+
+def progress(stages: Sequence[Stage], chosen: bool) -> int:
+    mine = [desk.own(stage) for stage in stages]
+    print("\n".join(record.rows(mine)))
+    print(f"\nNext: {record.advice(mine)}")
     return 0
 
 
@@ -219,6 +299,52 @@ def shell(stages: Sequence[Stage], chosen: bool) -> int:
     with Resuming(machine) as resuming:
         built = _try_build(stages[0], for_kernel)
         return terminal.run(stages[0], built, resuming.ready()) if built else 1
+
+
+def watch(stages: Sequence[Stage], chosen: bool) -> int:
+    from . import watch as watcher
+
+    stage = _one(stages, chosen, "watch")
+    for_kernel = _kernel()
+    machine, _ = _machine(for_kernel)
+    every, _ = _without_32_bits(_tests_of(stage), for_kernel)
+    tests = _chosen(every)
+
+    def judge(get, on_verdict):
+        source = record.digest(stage) if stage.own else ""
+        return run_tests(Judging(stage, tests, machine, every, source), get, on_verdict)
+
+    def lines(verdicts: list[Verdict], built: Built) -> list[str]:
+        return report.next_step(stage, verdicts, built, len(every)).splitlines()
+
+    once = watcher.tester(judge, lambda: build_module(stage, for_kernel), len(tests), lines)
+    return watcher.run(stage, once)
+
+
+def trace(stages: Sequence[Stage], chosen: bool) -> int:
+    from . import trace as recorder
+
+    stage = _one(stages, chosen, "trace")
+    for_kernel = _kernel()
+    machine, how = _machine(for_kernel)
+    with Resuming(machine) as resuming:
+        built = _try_build(stage, for_kernel)
+        if not built:
+            return 1
+        print(f"{stage.name}: {stage.title} - {stage.shown}\n  {for_kernel.label}, {how}")
+        return recorder.run(stage, built, resuming.ready())
+
+
+def dmesg(stages: Sequence[Stage], chosen: bool) -> int:
+    from . import attach
+
+    return attach.dmesg(_one(stages, chosen, "dmesg"))
+
+
+def gdb(stages: Sequence[Stage], chosen: bool) -> int:
+    from . import attach
+
+    return attach.gdb(_one(stages, chosen, "gdb"))
 
 
 def doctor() -> int:

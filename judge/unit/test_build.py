@@ -29,8 +29,15 @@ class Messages(unittest.TestCase):
         noise = ["make: *** [Makefile:9: x] Error 2", "make[2]: *** [x] Error 1",
                  "warning: the compiler differs from the one used to build the kernel",
                  "  The kernel was built by: gcc-12", "  You are using:           gcc-13",
+                 "cc1: some warnings being treated as errors",
+                 "x.c:1:2: note: each undeclared identifier is reported only once for each f",
                  "Skipping BTF generation for x.ko due to unavailability of vmlinux"]  # fmt: skip
         self.assertEqual(build.messages("\n".join(noise), PLACE, TREE), "")
+
+    def test_headers_of_the_kernel_have_their_short_names(self) -> None:
+        long = "In file included from /cache/kernel/usr/src/linux-headers-6.1/include/linux/fs.h:7,"
+        self.assertEqual(build.messages(long, PLACE, TREE),
+                         "In file included from include/linux/fs.h:7,")  # fmt: skip
 
     def test_what_matters_stays(self) -> None:
         for line in ("x.c:1: error: make: no", 'ERROR: modpost: "f" [x.ko] undefined!',
