@@ -27,6 +27,7 @@ VERBS: dict[str, tuple[str, Verb]] = {
     "demo": ("plays the lab plan's commands in the VM (no stage: capstone)", verbs.demo),
     "diff": ("what the stage changes against the one before", verbs.diff),
     "zoo": ("wrong drivers, each of which the tests must catch", verbs.zoo),
+    "grade": ("judges what was handed in: SUBMISSION= or SUBMISSIONS=", verbs.grade),
     "shell": ("a shell in the VM with the module loaded", verbs.shell),
 }
 
@@ -46,6 +47,9 @@ VARIABLES = {
     "KIMAGE=": "the kernel image that belongs to it",
     "TESTS=": "only these tests, by name: make lab3 test TESTS=poll_...",
     "VARIANT=": "only this wrong driver of the zoo: make lab3 zoo VARIANT=...",
+    "SUBMISSION=": "grade: a folder, an archive or a .c file; OUT= takes the results",
+    "SUBMISSIONS=": "grade: a folder of these, one for each student; needs STAGE=",
+    "STAGE=": "grade: which lab; WEIGHTS= what it is worth; FRESH=1 forgets results",
     "V=1": "shows commands, names of tests, and times",
     "KMSGPIPE_CACHE=": "where kernels and builds are kept",
 }

@@ -184,6 +184,22 @@ def zoo(stages: Sequence[Stage], chosen: bool) -> int:
     return cages.verb(stages, chosen, for_kernel, machine, tests)
 
 
+def grade(stages: Sequence[Stage], chosen: bool) -> int:
+    from .grading import command
+    from .grading.judging import Course
+
+    def courses() -> list[Course]:
+        found = []
+        for name, for_kernel in command.kernels(_kernel):
+            machine, _ = _machine(for_kernel)
+            tests, left_out = _without_32_bits(image.tests(machine.arch), for_kernel)
+            print(left_out, end="\n" if left_out else "")
+            found.append(Course(name, for_kernel, machine, tuple(tests)))
+        return found
+
+    return command.run(stages, chosen, courses)
+
+
 def demo(stages: Sequence[Stage], chosen: bool) -> int:
     from . import demo as player
 
