@@ -36,6 +36,7 @@ ALONE: dict[str, tuple[str, Callable[[], int]]] = {
     "doctor": ("what is needed here, what is missing, what to do", verbs.doctor),
     "docs-check": ("replays every console transcript of the pages", verbs.docs_check),
     "docs-update": ("writes those transcripts anew from the VM", verbs.docs_update),
+    "grade-check": ("grades a made-up class, hostile ones in it; SMALL=1", verbs.grade_check),
     "unit": ("the unit tests of the host tools, without a VM", verbs.unit),
     "clean": ("removes what builds left behind, keeps kernels", verbs.clean),
     "help": ("this text", lambda: help_text(sys.stdout)),

@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import re
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Iterator, Sequence
@@ -105,6 +106,9 @@ def _judged(judge: Judge, path: Path, stage: Stage) -> Record:
         return judge.judge(path, stage)
     except CannotTest as error:
         return Record(NOT_TESTED, stage.name, " ".join(str(error).split()))
+    except Exception as error:  # a fault of ours: the others are to have their grades
+        traceback.print_exc()
+        return Record(NOT_TESTED, stage.name, f"a fault of the judge: {type(error).__name__}")
 
 
 def run(judge: Judge, folder: Path, stage: Stage, weights: Weights, out: Path) -> Iterator[Grade]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import textwrap
 from pathlib import Path
 from typing import Callable, Sequence
 
@@ -67,8 +68,6 @@ def _one(judge: Judge, path: Path, stage: Stage | None, marks: weights.Weights) 
     results.write(grade, folder)
     title = f"{record.stage}: {BY_NAME[record.stage].title}" if record.stage else "kmsgpipe"
     print(f"\n{shown(path.name)} - {title}")
-    for one in record.kernels:
-        print(f"  {one.label}")
     print(*results.lines(grade), sep="\n")
     if not record.graded:
         print(f"{record.outcome}: {record.why}")
@@ -104,6 +103,20 @@ def _near(path: Path) -> str:
     return os.path.relpath(path, TREE) if TREE in path.parents else str(path)
 
 
+def ready(courses: Callable[[], list[Course]]) -> Judge:
+    """The judge, with its kernels and its sandbox; says which they are."""
+    found = courses()
+    probe = cache.root() / "grading-probe"
+    try:
+        cell = sandbox.choose(probe)
+    finally:
+        shutil.rmtree(probe, ignore_errors=True)
+    for course in found:
+        print(f"{course.name}: {course.kernel.label}")
+    print(textwrap.fill(f"compiled {cell.means}.", 80))
+    return Judge(found, cell, Keeper(found, cell, os.environ.get("FRESH", "") not in ("", "0")))
+
+
 def run(stages: Sequence[Stage], chosen: bool, courses: Callable[[], list[Course]]) -> int:
     """make grade: the courses (kernels and machines) are made once it is clear what is asked."""
     stage = _stage(stages, chosen)
@@ -113,17 +126,8 @@ def run(stages: Sequence[Stage], chosen: bool, courses: Callable[[], list[Course
                          "make grade SUBMISSIONS=<folder of these> STAGE=lab3 a class")  # fmt: skip
     if many and not many.is_dir():
         raise UsageError(f"SUBMISSIONS={many}: it is a file; for one submission SUBMISSION=")
-    ready = courses()
-    marks = weights.read(_path("WEIGHTS") or weights.FILE, ready[0].tests)
-    probe = cache.root() / "grading-probe"
-    try:
-        cell = sandbox.choose(probe)
-    finally:
-        shutil.rmtree(probe, ignore_errors=True)
-    for course in ready:
-        print(f"Judged on {course.kernel.label} ({course.name}), compiled {cell.means}.")
-    keeper = Keeper(ready, cell, os.environ.get("FRESH", "") not in ("", "0"))
-    judge = Judge(ready, cell, keeper)
+    judge = ready(courses)
+    marks = weights.read(_path("WEIGHTS") or weights.FILE, judge.courses[0].tests)
     try:
         if single:
             return _one(judge, single, stage, marks)
