@@ -33,6 +33,7 @@ VERBS: dict[str, tuple[str, Verb]] = {
     "progress": ("what you have done, and what is next", verbs.progress),
     "watch": ("tests again at every save, on one screen", verbs.watch),
     "trace": ("a timeline of a sleep and its wake-up; of expiry from lab 5 on", verbs.trace),
+    "grade": ("judges what was handed in: SUBMISSION= or SUBMISSIONS=", verbs.grade),
     "shell": ("a shell in the VM with the module loaded", verbs.shell),
     "dmesg": ("follows the kernel's log of a shell that runs", verbs.dmesg),
     "gdb": ("a debugger on the kernel of a shell that runs", verbs.gdb),
@@ -43,13 +44,14 @@ ALONE: dict[str, tuple[str, Callable[[], int]]] = {
     "doctor": ("what is needed here, what is missing, what to do", verbs.doctor),
     "docs-check": ("replays every console transcript of the pages", verbs.docs_check),
     "docs-update": ("writes those transcripts anew from the VM", verbs.docs_update),
+    "grade-check": ("grades a made-up class, hostile ones in it; SMALL=1", verbs.grade_check),
     "unit": ("the unit tests of the host tools, without a VM", verbs.unit),
     "clean": ("removes what builds left behind, keeps kernels", verbs.clean),
     "help": ("this text", lambda: help_text(sys.stdout)),
 }
 
 # These are about the reference, or about the desk itself, whatever is in work/.
-NOT_OF_WORK = ("zoo", "start", "hint", "solution", "progress")
+NOT_OF_WORK = ("zoo", "grade", "start", "hint", "solution", "progress")
 
 VARIABLES = {
     "REF=1": "the reference, also where you have a copy in work/",
@@ -59,6 +61,9 @@ VARIABLES = {
     "KIMAGE=": "the kernel image that belongs to it",
     "TESTS=": "only these tests, by name: make lab3 test TESTS=poll_...",
     "VARIANT=": "only this wrong driver of the zoo: make lab3 zoo VARIANT=...",
+    "SUBMISSION=": "grade: a folder, an archive or a .c file; OUT= takes the results",
+    "SUBMISSIONS=": "grade: a folder of these, one for each student; needs STAGE=",
+    "STAGE=": "grade: which lab; WEIGHTS= what it is worth; FRESH=1 forgets results",
     "V=1": "shows commands, names of tests, and times",
     "KMSGPIPE_CACHE=": "where kernels and builds are kept",
 }

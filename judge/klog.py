@@ -17,6 +17,7 @@ import re
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Sequence
 
 STAMP = re.compile(r"^(?:<\d+>)?\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
 
@@ -248,20 +249,24 @@ def reports(lines: list[str], module: str) -> list[Report]:
     return found
 
 
-def locate(module: Path, place: tuple[str, int]) -> tuple[str, str]:
+def locate(
+    module: Path, place: tuple[str, int], inside: Sequence[str] = ()
+) -> tuple[str, str]:
     """FILE:LINE and function of an instruction in a module; '' where debug data do not tell.
 
     If a function of the kernel's headers is inlined there, the caller's line is meant.
+    inside: what to put before the commands, so that they run in a sandbox.
     """
     name, offset = place
-    symbols = subprocess.run(["nm", "-f", "sysv", module], capture_output=True, text=True).stdout
+    nm = [*inside, "nm", "-f", "sysv", module]
+    symbols = subprocess.run(nm, capture_output=True, text=True, errors="replace").stdout
     for row in symbols.splitlines():
         cells = [cell.strip() for cell in row.split("|")]
         if len(cells) == 7 and cells[0] == name and cells[3] == "FUNC":
             done = subprocess.run(
-                ["addr2line", "-i", "-f", "-e", module, "-j", cells[6],
+                [*inside, "addr2line", "-i", "-f", "-e", module, "-j", cells[6],
                  f"{int(cells[1], 16) + offset:#x}"],
-                capture_output=True, text=True,
+                capture_output=True, text=True, errors="replace",
             )  # fmt: skip
             return _own(done.stdout.splitlines(), module)
     return "", ""

@@ -122,11 +122,12 @@ class Trial:
         self.on_verdict = lambda verdict: None
         self._lock = threading.Lock()
         self._shown = 0
+        self._lanes: Sequence[Lane] = ()
         self._stopped = False
 
     def run(self, lanes: Sequence[Lane] = ()) -> list[Verdict]:
         """All tests; in one VM after the other if no lanes are given."""
-        lanes = lanes or [Lane(self.machine, list(self.tests))]
+        lanes = self._lanes = lanes or [Lane(self.machine, list(self.tests))]
         with ThreadPoolExecutor(len(lanes)) as pool:
             running = [pool.submit(self._run_lane, lane) for lane in lanes]
             try:
@@ -134,11 +135,15 @@ class Trial:
                     one.result()
             except BaseException:
                 # Ctrl-C, or a lane that cannot go on: do not wait for the other one's tests.
-                self._stopped = True
-                for lane in lanes:
-                    lane.abandon()
+                self.stop()
                 raise
-        return [self.verdicts[name] for name in self.tests]
+        return [self.verdicts[name] for name in self.tests if name in self.verdicts]
+
+    def stop(self) -> None:
+        """From another thread, too: the VMs end, and run() returns with what it has."""
+        self._stopped = True
+        for lane in self._lanes:
+            lane.abandon()
 
     def _run_lane(self, lane: Lane) -> None:
         """One VM after the other, until these tests have their verdicts."""

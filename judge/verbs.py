@@ -9,7 +9,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Callable, Sequence
+from typing import TYPE_CHECKING, Callable, Sequence
 
 from . import accel, arch, desk, image, kernel, record, report, tools
 from .build import Built, BuildFailed, build as build_module, clean as clean_builds
@@ -20,6 +20,9 @@ from .stages import TREE, Stage
 from .tests import TestInfo
 from .trial import Trial, Verdict, deal
 from .vm import Machine
+
+if TYPE_CHECKING:
+    from .grading.judging import Course
 
 VERBOSE = os.environ.get("V") == "1"
 
@@ -227,6 +230,33 @@ def zoo(stages: Sequence[Stage], chosen: bool) -> int:
     if left_out:
         print(left_out)
     return cages.verb(stages, chosen, for_kernel, machine, tests)
+
+
+def _courses() -> list[Course]:
+    """What a submission is judged on: kernels, their machines, and the tests for these."""
+    from .grading import command
+    from .grading.judging import Course
+
+    found = []
+    for name, for_kernel in command.kernels(_kernel):
+        machine, _ = _machine(for_kernel)
+        tests, left_out = _without_32_bits(image.tests(machine.arch), for_kernel)
+        print(left_out, end="\n" if left_out else "")
+        found.append(Course(name, for_kernel, machine, tuple(tests)))
+    return found
+
+
+def grade(stages: Sequence[Stage], chosen: bool) -> int:
+    from .grading import command
+
+    return command.run(stages, chosen, _courses)
+
+
+def grade_check() -> int:
+    from .grading import command, selfcheck
+
+    small = os.environ.get("SMALL", "") not in ("", "0")
+    return selfcheck.run(command.ready(_courses), small)
 
 
 def demo(stages: Sequence[Stage], chosen: bool) -> int:

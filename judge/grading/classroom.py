@@ -1,0 +1,130 @@
+"""A class: every entry of a folder is a submission; judged side by side, told in their order."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import re
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Iterator, Sequence
+
+from ..cache import write_atomic
+from ..errors import CannotTest, UsageError
+from ..stages import Stage
+from . import results
+from .judging import NOT_TESTED, Judge, Record
+from .results import Grade
+from .submission import shown
+from .weights import Weights
+
+CSV = "grades.csv"
+COLUMNS = ("submission", "lab", "outcome", "score", "of", "held", "behaviours", "note", "failed",
+           "page")  # fmt: skip
+WORKERS = 2
+MEMORY_OF_ONE = 1 << 30  # two VMs of 256 MB, a compiler
+# A spreadsheet takes a cell that begins so for a formula, and runs it.
+FORMULA = re.compile(r"^[=+\-@\t\r]")
+
+
+def workers() -> int:
+    """Two, if there are cores and memory for them; JOBS= knows better."""
+    asked = os.environ.get("JOBS", "")
+    if asked:
+        if not asked.isdecimal() or not 1 <= int(asked) <= 64:
+            raise UsageError(f"JOBS={asked}: how many submissions at a time, 1 to 64")
+        return int(asked)
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        cores = len(os.sched_getaffinity(0))
+    except (OSError, ValueError):
+        return 1
+    return max(1, min(WORKERS, cores, free // MEMORY_OF_ONE))
+
+
+def entries(folder: Path) -> list[Path]:
+    """The submissions in a folder, in a stable order; hidden files are the system's."""
+    found = sorted((path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))),
+                   key=lambda path: os.fsencode(path.name))  # fmt: skip
+    if not found:
+        raise UsageError(f"SUBMISSIONS={folder}: there is nothing in it")
+    return found
+
+
+def slug(name: str) -> str:
+    """A folder's name for a submission: plain, and different for different ones."""
+    raw = os.fsencode(name)
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", raw.decode("ascii", "replace"))[:60].strip("._")
+    if plain.encode() == raw:
+        return plain
+    return f"{plain or 'submission'}-{hashlib.sha256(raw).hexdigest()[:8]}"
+
+
+def _cell(text: str) -> str:
+    text = " ".join(text.split())
+    return f"'{text}" if FORMULA.match(text) else text
+
+
+def table(grades: Sequence[tuple[str, Grade]]) -> str:
+    """The CSV: one line a submission, by folder and grade."""
+    out = io.StringIO()
+    rows = csv.writer(out, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    for folder, grade in grades:
+        record = grade.record
+        tested = record.outcome != NOT_TESTED
+        rows.writerow([
+            _cell(grade.name), record.stage, record.outcome,
+            results.number(grade.score) if tested else "", results.number(grade.points),
+            grade.held, len(grade.shares), _cell("; ".join([*_note(grade), *record.remarks])),
+            " ".join(grade.failed) if record.compiles else "", f"{folder}/report.html",
+        ])  # fmt: skip
+    return out.getvalue()
+
+
+def _note(grade: Grade) -> list[str]:
+    record = grade.record
+    if not record.graded:
+        return [record.why]
+    return [] if record.compiles else ["does not compile"]
+
+
+def line(grade: Grade) -> str:
+    """One on the terminal, in 80 columns."""
+    score = f"{results.number(grade.score)}/{results.number(grade.points)}"
+    if grade.record.outcome == NOT_TESTED:
+        score = "-"
+    name = grade.name if len(grade.name) <= 28 else grade.name[:25] + "..."
+    return f"  {name:<28} {score:>9}  {grade.summary}"
+
+
+def _judged(judge: Judge, path: Path, stage: Stage) -> Record:
+    try:
+        return judge.judge(path, stage)
+    except CannotTest as error:
+        return Record(NOT_TESTED, stage.name, " ".join(str(error).split()))
+    except Exception as error:  # a fault of ours: the others are to have their grades
+        traceback.print_exc()
+        return Record(NOT_TESTED, stage.name, f"a fault of the judge: {type(error).__name__}")
+
+
+def run(judge: Judge, folder: Path, stage: Stage, weights: Weights, out: Path) -> Iterator[Grade]:
+    """Judges all of them and writes each one's files as it comes, the CSV at the end."""
+    paths = entries(folder)
+    done: list[tuple[str, Grade]] = []
+    pool = ThreadPoolExecutor(workers())
+    try:
+        for path, record in zip(paths, pool.map(lambda path: _judged(judge, path, stage), paths)):
+            grade = results.grade(shown(path.name), record, weights)
+            results.write(grade, out / slug(path.name))
+            done.append((slug(path.name), grade))
+            yield grade
+    except BaseException:
+        judge.stop()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+    write_atomic(out / CSV, table(done))
