@@ -46,6 +46,7 @@ ALONE: dict[str, tuple[str, Callable[[], int]]] = {
     "docs-update": ("writes those transcripts anew from the VM", verbs.docs_update),
     "grade-check": ("grades a made-up class, hostile ones in it; SMALL=1", verbs.grade_check),
     "unit": ("the unit tests of the host tools, without a VM", verbs.unit),
+    "walk": ("a student's way through labs 1 to 3, by the commands", verbs.walk),
     "clean": ("removes what builds left behind, keeps kernels", verbs.clean),
     "help": ("this text", lambda: help_text(sys.stdout)),
 }
@@ -66,6 +67,7 @@ VARIABLES = {
     "STAGE=": "grade: which lab; WEIGHTS= what it is worth; FRESH=1 forgets results",
     "V=1": "shows commands, names of tests, and times",
     "KMSGPIPE_CACHE=": "where kernels and builds are kept",
+    "KMSGPIPE_WORK=": "where your copies are kept (work/)",
 }
 
 

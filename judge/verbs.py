@@ -406,6 +406,13 @@ def unit() -> int:
     return 1 if subprocess.run(command, cwd=TREE).returncode else 0
 
 
+def walk() -> int:
+    from . import walk as walker
+
+    tools.require("test")
+    return walker.run()
+
+
 def clean() -> int:
     clean_builds()
     print("Builds are gone; kernels and saved VMs stay (remove the cache for those too).")
