@@ -119,13 +119,19 @@ class Judging:
 
     def note(self, verdicts: list[Verdict]) -> None:
         """Not if it was edited meanwhile: nobody knows which of the two was judged."""
-        if self.source and record.digest(self.stage) == self.source:
-            results = {verdict.test.name: verdict.verdict for verdict in verdicts}
-            record.note_results(self.stage, self.source, results, [one.name for one in self.every])
+        results = {verdict.test.name: verdict.verdict for verdict in verdicts}
+        self._remember(record.note_results, results, [one.name for one in self.every])
 
     def note_not_compiled(self) -> None:
-        if self.source and record.digest(self.stage) == self.source:
-            record.note_not_compiled(self.stage, self.source)
+        self._remember(record.note_not_compiled)
+
+    def _remember(self, note: Callable[..., object], *what: object) -> None:
+        if not self.source or record.digest(self.stage) != self.source:
+            return
+        try:
+            note(self.stage, self.source, *what)
+        except CannotTest as error:  # the verdict is what was asked for
+            print(f"not remembered: {error}")
 
 
 def run_tests(
