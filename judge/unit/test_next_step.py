@@ -46,6 +46,10 @@ class NextStep(unittest.TestCase):
         self.assertIn("3 more were not run: it does not load", text)
         self.assertNotIn("TESTS=", text)
 
+    def test_what_was_not_run_is_nothing_to_work_on(self) -> None:
+        text = self.said(verdict("a", word="not-run", note="too late"), verdict("b", did="x()"))
+        self.assertIn("did      x()", text)
+
     def test_a_pass_names_the_next_lab(self) -> None:
         self.assertIn("make lab2 start", self.said(verdict("a", True)))
         last = replace(STAGES[-1], tree=LAB1.tree)
