@@ -32,7 +32,7 @@ VERBS: dict[str, tuple[str, Verb]] = {
     "solution": ("the reference, as a diff against yours", verbs.solution),
     "progress": ("what you have done, and what is next", verbs.progress),
     "watch": ("tests again at every save, on one screen", verbs.watch),
-    "trace": ("a timeline of a sleep and its wake-up; of expiry from lab 5 on", verbs.trace),
+    "trace": ("a sleep and its wake-up as a timeline; from lab 5 on expiry", verbs.trace),
     "grade": ("judges what was handed in: SUBMISSION= or SUBMISSIONS=", verbs.grade),
     "shell": ("a shell in the VM with the module loaded", verbs.shell),
     "dmesg": ("follows the kernel's log of a shell that runs", verbs.dmesg),
@@ -46,6 +46,7 @@ ALONE: dict[str, tuple[str, Callable[[], int]]] = {
     "docs-update": ("writes those transcripts anew from the VM", verbs.docs_update),
     "grade-check": ("grades a made-up class, hostile ones in it; SMALL=1", verbs.grade_check),
     "unit": ("the unit tests of the host tools, without a VM", verbs.unit),
+    "walk": ("a student's way through labs 1 to 3, by the commands", verbs.walk),
     "clean": ("removes what builds left behind, keeps kernels", verbs.clean),
     "help": ("this text", lambda: help_text(sys.stdout)),
 }
@@ -55,7 +56,7 @@ NOT_OF_WORK = ("zoo", "grade", "start", "hint", "solution", "progress")
 
 VARIABLES = {
     "REF=1": "the reference, also where you have a copy in work/",
-    "FORCE=1": "make lab3 start: anew; the copy that is there is kept beside it",
+    "FORCE=1": "make lab3 start: anew; keeps the copy that is there beside it",
     "KERNEL=": "stock (default), 6.1, 6.12, or the path of a built kernel tree",
     "KDIR=": "a prepared or built kernel tree to compile against",
     "KIMAGE=": "the kernel image that belongs to it",
@@ -66,6 +67,7 @@ VARIABLES = {
     "STAGE=": "grade: which lab; WEIGHTS= what it is worth; FRESH=1 forgets results",
     "V=1": "shows commands, names of tests, and times",
     "KMSGPIPE_CACHE=": "where kernels and builds are kept",
+    "KMSGPIPE_WORK=": "where your copies are kept (work/)",
 }
 
 

@@ -135,7 +135,7 @@ def start(stage: Stage) -> int:
     except OSError as error:
         if error.errno in cache.NO_SPACE:
             raise CannotTest(f"the disk is full: {shown(folder)} was not made") from None
-        raise CannotTest(f"{shown(folder)} cannot be made: {error.strerror}") from None
+        raise UsageError(f"{shown(folder)} cannot be made: {error.strerror}") from None
     if kept:
         print(f"kept:     {shown(kept)}/")
     print(f"new:      {mine.shown}")

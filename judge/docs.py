@@ -30,7 +30,7 @@ from .vm import Machine, VmGone
 
 HOST_SECONDS = 600
 # Goals that would call us again, or wait for a person.
-REFUSED = re.compile(r"\b(docs-\w+|shell|watch)\b")
+REFUSED = re.compile(r"\b(docs-\w+|shell|watch|gdb|dmesg|walk)\b")
 # A make that calls us must not lend its options to those of the pages.
 MAKE_VARIABLES = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
 

@@ -72,13 +72,12 @@ def next_step(stage: Stage, verdicts: list[Verdict], built: Built, every: int) -
         later = STAGES[stage.number : stage.number + 1]
         then = f"make {later[0].name} start" if later else "that was the last stage"
         return f"{stage.name} is done. Next: make {stage.name} check (its style), {then}"
-    first, *others = failing
+    not_run = [verdict for verdict in failing if verdict.verdict == "not-run"]
+    first, *others = [verdict for verdict in failing if verdict not in not_run]
     rows = ["", "Work on this one first:", "", line(first), details(first, built),
             _wrapped("stuck?", f"make {stage.name} hint")]  # fmt: skip
-    not_run = [verdict for verdict in others if verdict.verdict == "not-run"]
     if not_run:
-        rows += ["", f"{len(not_run)} more were not run: {not_run[0].note}"]
-    others = others[: len(others) - len(not_run)]
+        rows += ["", f"{len(not_run)} more were not run: {not_run[0].note}.", "V=1 runs all."]
     if others:
         rows += ["", f"{len(others)} more {'fail' if len(others) > 1 else 'fails'}, "
                  f"often for the same reason. One alone, with its report:",

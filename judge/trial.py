@@ -120,6 +120,7 @@ class Trial:
         self.vms = 0
         self.scale = 1.0
         self.on_verdict = lambda verdict: None
+        self.patience = 0  # after so many tests that took all of their time, no more; 0: all
         self._lock = threading.Lock()
         self._shown = 0
         self._lanes: Sequence[Lane] = ()
@@ -167,7 +168,15 @@ class Trial:
             return "the module does not load and unload"
         if self.vms >= MOST_VMS:
             return f"{self.vms} VMs were lost to this module"
-        return ""
+        return self.out_of_patience()
+
+    def out_of_patience(self) -> str:
+        """Why the rest is not worth the wait, to a person who waits; '' if it is."""
+        late = [verdict for verdict in list(self.verdicts.values())
+                if not verdict.passed and verdict.seconds > verdict.allowed / 2 > 0]  # fmt: skip
+        if not self.patience or len(late) < self.patience:
+            return ""
+        return f"{len(late)} tests waited in vain until their time was up"
 
     def record(self, verdict: Verdict) -> None:
         """Keeps a verdict, and shows those whose turn has come: in the order of the tests."""
@@ -236,7 +245,9 @@ class _Round:
         self._take(self.vm.line(1))
 
     def _take(self, line: str) -> None:
-        if match := BEGIN.match(line):
+        if (match := BEGIN.match(line)) and self.trial.out_of_patience():
+            self.ended = True
+        elif match:
             self._begin(match[1], float(match[2]))
         elif match := UNLOAD.match(line):
             if self.current and not self.unloading:

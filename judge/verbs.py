@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from .grading.judging import Course
 
 VERBOSE = os.environ.get("V") == "1"
+# A driver that does not wake anybody makes each test of that wait until its time-out; a
+# student works on the first of them.
+PATIENCE = 3
 
 
 def _kernel() -> Kernel:
@@ -119,13 +122,20 @@ class Judging:
 
     def note(self, verdicts: list[Verdict]) -> None:
         """Not if it was edited meanwhile: nobody knows which of the two was judged."""
-        if self.source and record.digest(self.stage) == self.source:
-            results = {verdict.test.name: verdict.verdict for verdict in verdicts}
-            record.note_results(self.stage, self.source, results, [one.name for one in self.every])
+        results = {verdict.test.name: verdict.verdict for verdict in verdicts
+                   if verdict.verdict != "not-run"}  # fmt: skip
+        self._remember(record.note_results, results, [one.name for one in self.every])
 
     def note_not_compiled(self) -> None:
-        if self.source and record.digest(self.stage) == self.source:
-            record.note_not_compiled(self.stage, self.source)
+        self._remember(record.note_not_compiled)
+
+    def _remember(self, note: Callable[..., object], *what: object) -> None:
+        if not self.source or record.digest(self.stage) != self.source:
+            return
+        try:
+            note(self.stage, self.source, *what)
+        except CannotTest as error:  # the verdict is what was asked for
+            print(f"not remembered: {error}")
 
 
 def run_tests(
@@ -143,6 +153,8 @@ def run_tests(
             return [], None
         trial = Trial(judging.stage, built, judging.machine, judging.tests)
         trial.on_verdict = lambda verdict: on_verdict(verdict, built)
+        if judging.stage.own and not VERBOSE:
+            trial.patience = PATIENCE
         verdicts = trial.run(lanes)
     finally:
         for lane in lanes:
@@ -404,6 +416,13 @@ def unit() -> int:
     command = [sys.executable, "-S", "-m", "unittest", "discover", "-s", "judge/unit", "-t", "."]
     command += ["-v"] if VERBOSE else []
     return 1 if subprocess.run(command, cwd=TREE).returncode else 0
+
+
+def walk() -> int:
+    from . import walk as walker
+
+    tools.require("test")
+    return walker.run()
 
 
 def clean() -> int:

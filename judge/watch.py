@@ -27,8 +27,13 @@ LOOK_SECONDS = 1.0
 IN_CLOSE_WRITE, IN_MOVED_TO, IN_NONBLOCK, IN_CLOEXEC = 0x8, 0x80, 0o4000, 0o2000000
 
 Tell = Callable[[str], None]
-# Tests once: gets the function to tell progress to; gives the lines of the verdict.
-TestOnce = Callable[[Tell], list[str]]
+Changed = Callable[[], bool]
+# Tests once: gets what to tell progress to, and what tells of a save; the verdict in lines.
+TestOnce = Callable[[Tell, Changed], list[str]]
+
+
+class Stale(Exception):
+    """What is being tested was saved anew: nobody waits for its verdict."""
 
 
 class Saves:
@@ -151,8 +156,11 @@ def _loop(saves: Saves, screen: Screen, test_once: TestOnce) -> None:
     screen.show(["not tested yet"])
     while True:
         screen.tell("testing ...")
-        with _quiet():
-            verdict = test_once(screen.tell)
+        try:
+            with _quiet():
+                verdict = test_once(screen.tell, saves.changed)
+        except Stale:
+            continue
         screen.status = f"tested at {time.strftime('%H:%M:%S')}; the next save tests again, " \
                         "Ctrl-C ends"  # fmt: skip
         screen.show(verdict)
@@ -171,9 +179,9 @@ def tester(
 ) -> TestOnce:  # fmt: skip
     """One test from the outside: what to build, how to judge it, how it looks."""
 
-    def once(tell: Tell) -> list[str]:
+    def once(tell: Tell, changed: Changed) -> list[str]:
         failed: list[str] = []
-        done = 0
+        done, stale = 0, False
 
         def get() -> Built | None:
             tell("compiling ...")
@@ -184,8 +192,11 @@ def tester(
                 return None
 
         def on_verdict(verdict: Verdict, built: Built) -> None:
-            nonlocal done
+            nonlocal done, stale
             done += 1
+            stale = stale or changed()  # changed() says so once only
+            if stale:
+                raise Stale
             tell(f"testing: {min(done, count)} of {count}")
 
         start = time.monotonic()

@@ -13,6 +13,7 @@ A verdict that comes late is a miss too: a student who waits for it has left alr
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import re
@@ -219,8 +220,12 @@ def line(catch: Catch) -> str:
 
 def left_behind() -> list[int]:
     """Processes of ours that still live: each variant must have ended its VMs."""
-    tasks = Path("/proc/self/task").glob("*/children")
-    return sorted(int(pid) for path in tasks for pid in path.read_text().split())
+    pids: list[int] = []
+    for path in Path("/proc/self/task").glob("*/children"):
+        # A thread of ours may end while we look.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            pids += map(int, path.read_text().split())
+    return sorted(pids)
 
 
 def run(chosen: Sequence[Variant], for_kernel: Kernel, machine: Machine,

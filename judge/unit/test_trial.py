@@ -52,7 +52,10 @@ class Clock:
 
 
 class FakeVm:
-    """Plays a script: a str is a line of the port, a tuple are lines of the kernel log."""
+    """Plays a script: a str is a line of the port, a tuple are lines of the kernel log.
+
+    A float is time that passes.
+    """
 
     log_lines = Vm.log_lines
 
@@ -93,6 +96,8 @@ class FakeVm:
             self.flood = True
         elif event is OVERFLOW:
             self.log_overflow = True
+        elif isinstance(event, float):
+            self.clock.now += event
         elif isinstance(event, tuple):
             self.log += ("\n".join(event) + "\n").encode()
         else:
@@ -107,6 +112,8 @@ class FakeVm:
 
 
 class TrialCase(unittest.TestCase):
+    patience = 0
+
     def judge(self, *scripts: list, names: tuple = ("a", "ab", "c")) -> dict:
         """The verdicts over these VMs; each further VM says nothing."""
         case = self
@@ -132,6 +139,7 @@ class TrialCase(unittest.TestCase):
         with mock.patch.object(trial, "Resuming", FakeResuming), \
              mock.patch.object(trial, "time", SimpleNamespace(monotonic=clock.monotonic)):
             judged = trial.Trial(STAGE, built, None, tests)
+            judged.patience = self.patience
             judged.on_verdict = lambda v: self.shown.append((v.test.name, v.passed))
             verdicts = judged.run()
         self.seconds = clock.now
@@ -285,6 +293,32 @@ class Silence(TrialCase):
         words = self.words([*run(trial.LOADS, 1, WARNING)], names=names)
         self.assertEqual(words, {trial.LOADS: "kernel-report", "b": "not-run", "c": "not-run"})
         self.assertEqual(len(self.vms), 1)
+
+
+class Patience(TrialCase):
+    """For a person who waits: what runs into its time-out again and again is not gone on with."""
+
+    NAMES = ("a", "b", "c", "d", "e")
+
+    def played(self, *waits: float) -> list[str]:
+        script: list = []
+        for number, (name, wait) in enumerate(zip(self.NAMES, waits), 1):
+            begin, log, result = run(name, number, result="not ok" if wait else "ok")
+            script += [begin, *[wait] * bool(wait), log, result]
+        return list(self.words([*script, "@exit 0"], names=self.NAMES).values())
+
+    def test_after_the_second(self) -> None:
+        self.patience = 2
+        self.assertEqual(self.played(2.0, 0, 2.0, 0, 2.0),
+                         ["failed", "passed", "failed", "not-run", "not-run"])  # fmt: skip
+        self.assertEqual(len(self.vms), 1)
+
+    def test_failures_that_come_at_once_do_not_count(self) -> None:
+        self.patience = 2
+        self.assertEqual(self.played(0.1, 0.1, 0.1, 0.1, 0), ["failed"] * 4 + ["passed"])
+
+    def test_who_grades_wants_all(self) -> None:
+        self.assertEqual(self.played(2.0, 2.0, 2.0, 2.0, 0), ["failed"] * 4 + ["passed"])
 
 
 class KernelLog(TrialCase):

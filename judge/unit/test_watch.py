@@ -62,7 +62,7 @@ class Source(unittest.TestCase):
     def test_ctrl_c_is_the_end(self) -> None:
         shown = []
 
-        def once(tell):
+        def once(tell, changed):
             tell("testing: 1 of 2")
             shown.append("tested")
             return ["2 of 2 behaviours hold"]
@@ -123,8 +123,18 @@ class Once(unittest.TestCase):
             return [], None
 
         once = watch.tester(judge, build, 5, lambda verdicts, built: [])
-        self.assertEqual(once(lambda text: None)[2:],
+        self.assertEqual(once(lambda text: None, lambda: False)[2:],
                          ["x.c:1: error: no", "x.c:2: error: nor this"])  # fmt: skip
+
+    def test_a_save_ends_the_test(self) -> None:
+        def judge(get, on_verdict):
+            built = get()
+            on_verdict(mock.Mock(passed=True), built)
+            raise AssertionError("it goes on with what nobody wants")
+
+        once = watch.tester(judge, lambda: "built", 2, lambda verdicts, built: [])
+        with self.assertRaises(watch.Stale):
+            once(lambda text: None, lambda: True)
 
     def test_progress_and_verdict(self) -> None:
         told = []
@@ -137,7 +147,7 @@ class Once(unittest.TestCase):
             return verdicts, built
 
         once = watch.tester(judge, lambda: "built", 2, lambda verdicts, built: ["first: x"])
-        lines = once(told.append)
+        lines = once(told.append, lambda: False)
         self.assertRegex(lines[0], r"^1 of 2 behaviours hold")
         self.assertEqual(lines[1:], ["first: x"])
         self.assertEqual(told, ["compiling ...", "testing: 1 of 2", "testing: 2 of 2"])
