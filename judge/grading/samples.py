@@ -148,12 +148,12 @@ def encrypted(ground: Ground, at: Path) -> None:
 
 
 def bomb(ground: Ground, at: Path) -> None:
-    """A gigabyte of zeros in a megabyte, before the source."""
-    with gzip.open(at, "wb", compresslevel=9) as out:
+    """200 MB of zeros in 200 kB, before the source."""
+    with gzip.open(at, "wb") as out:
         info = entry("zeros")
-        info.size = 1 << 30
+        info.size = 200 << 20
         out.write(info.tobuf())
-        for _ in range(1 << 10):
+        for _ in range(200):
             out.write(bytes(1 << 20))
 
 
