@@ -14,7 +14,6 @@ import lzma
 import os
 import stat
 import tarfile
-import unicodedata
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -71,10 +70,7 @@ def shown(name: str) -> str:
         text = os.fsencode(name).decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:
         text = name.encode("ascii", "backslashreplace").decode()
-    safe = "".join(
-        f"\\u{ord(c):04x}" if unicodedata.category(c)[0] == "C"
-        or unicodedata.category(c) in ("Zl", "Zp") else c for c in text
-    )  # fmt: skip
+    safe = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
     return safe if len(safe) <= SHOWN else safe[: SHOWN - 3] + "..."
 
 
