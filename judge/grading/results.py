@@ -107,7 +107,7 @@ def _says(grade: Grade, name: str) -> str:
 
 
 def _head(grade: Grade) -> str:
-    lines = [grade.summary, *grade.record.remarks]
+    lines = [grade.summary]
     lines += [kernel.messages for kernel in grade.record.kernels if kernel.messages]
     if not grade.record.graded:
         lines.append(NOT_GRADABLE_HELP)
@@ -221,7 +221,6 @@ def page(grade: Grade) -> str:
     body = [f"<h1>{say(grade.name)}</h1>", f"<p>{say(title)}</p>",
             f"<p><strong>{number(grade.score)} of {number(grade.points)} points</strong>: "
             f"{say(grade.summary)}</p>"]  # fmt: skip
-    body += [f"<p>{say(text)}</p>" for text in grade.record.remarks]
     if not grade.record.graded:
         body.append(f"<p>{NOT_GRADABLE_HELP}</p>")
     for kernel in grade.record.kernels:

@@ -16,9 +16,11 @@ from pathlib import Path
 from unittest import mock
 
 from judge.errors import CannotTest, UsageError
-from judge.grading import classroom, command, results, samples, sandbox, scan, submission, weights
+from judge.grading import classroom, command, results, samples, sandbox, scan, weights
 from judge.grading.compile import PLACE, files_read
-from judge.grading.judging import GRADED, NOT_GRADABLE, Behaviour, OnKernel, Record, steady
+from judge.grading.judging import (
+    GRADED, NOT_GRADABLE, Behaviour, OnKernel, Record, fingerprint, steady,
+)  # fmt: skip
 from judge.grading.sandbox import Room, Sandbox
 from judge.grading.submission import NotGradable, shown, take
 from judge.stages import BY_NAME, TREE
@@ -380,6 +382,19 @@ class Written(Temporary):
         self.assertEqual(tuple(rows[0]), classroom.COLUMNS)
         self.assertEqual([row[0] for row in rows[1:]], ["'=1+1", "'@x,\"y\"", "plain", "'-2\\u000a"])
         self.assertEqual(rows[1][3:7], ["75", "100", "3", "4"])
+
+    def test_who_has_the_same_source(self) -> None:
+        reference = (TREE / LAB3.source).read_bytes()
+        sources = {"anna": reference.replace(b";\n", b" ;  // mine\n\n"), "ben": b"int x;\n",
+                   "cleo": b"int  x; // hers\n", "dan": b"int y;\n"}  # fmt: skip
+        grades = []
+        for name, data in sources.items():
+            found = record({})
+            found.fingerprint = fingerprint(data)
+            grades.append((name, self.grade(found, name)))
+        grades.append(("eve", self.grade(Record(NOT_GRADABLE, "lab3", "empty"), "eve")))
+        rows = csv.DictReader(io.StringIO(classroom.table(grades)))
+        self.assertEqual([row["same_as"] for row in rows], ["the reference", "cleo", "ben", "", ""])
 
     def test_folders_of_submissions(self) -> None:
         self.assertEqual(classroom.slug("smith-lab3.tar.gz"), "smith-lab3.tar.gz")
