@@ -61,7 +61,9 @@ def rows(old: str, new: str) -> Iterator[Row]:
         for kind, i, j, k, m in group:
             if kind == "equal":
                 for step in range(j - i):
-                    yield Row("equal", i + step + 1, before[i + step], k + step + 1, after[k + step])
+                    yield Row(
+                        "equal", i + step + 1, before[i + step], k + step + 1, after[k + step]
+                    )
                 continue
             both = min(j - i, m - k)
             for step in range(both):

@@ -38,7 +38,9 @@ class Grade:
 
     @property
     def score(self) -> float:
-        return round(sum(share.points for name, share in self.shares.items() if self.holds(name)), 2)
+        return round(
+            sum(share.points for name, share in self.shares.items() if self.holds(name)), 2
+        )
 
     @property
     def held(self) -> int:

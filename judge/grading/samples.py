@@ -60,7 +60,9 @@ class Sample:
     def wrong(self, grade: Grade, sandbox: str) -> str:
         """What is not as it has to be; '' if all is."""
         record = grade.record
-        becomes = self.without_sandbox if self.without_sandbox and sandbox == "none" else self.becomes
+        becomes = (
+            self.without_sandbox if self.without_sandbox and sandbox == "none" else self.becomes
+        )
         if becomes == REFUSED:
             good = record.outcome == NOT_GRADABLE and (
                 self.word in record.why or becomes == self.without_sandbox)  # fmt: skip

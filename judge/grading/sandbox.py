@@ -257,7 +257,9 @@ def _works(kind: str, scratch: Path) -> bool:
     """Runs the compiler in there, and looks whether our own files are out of its sight."""
     room = Room(scratch / "place", (), scratch / "root")
     room.place.mkdir(parents=True, exist_ok=True)
-    look = 'cc=$(command -v gcc || command -v cc) && $cc --version >/dev/null && ! cat "$0" >/dev/null'
+    look = (
+        'cc=$(command -v gcc || command -v cc) && $cc --version >/dev/null && ! cat "$0" >/dev/null'
+    )
     # Not below /usr, should somebody keep the course there.
     secret = scratch / "secret"
     secret.write_text("not for strangers\n")

@@ -212,7 +212,9 @@ def _of_archive(path: Path, wanted: Collection[str]) -> list[Member]:
     with open(os.open(path, flags), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > MOST_ARCHIVE:
-            raise NotGradable(f"the archive has {size >> 20} MB; {MOST_ARCHIVE >> 20} MB are the most")
+            raise NotGradable(
+                f"the archive has {size >> 20} MB; {MOST_ARCHIVE >> 20} MB are the most"
+            )
         kind = _archive_kind(file)
         try:
             if kind == "zip":

@@ -18,6 +18,7 @@ from unittest import mock
 from judge.errors import CannotTest, UsageError
 from judge.grading import classroom, command, results, samples, sandbox, scan, weights
 from judge.grading.compile import PLACE, files_read
+
 from judge.grading.judging import (
     GRADED, NOT_GRADABLE, Behaviour, OnKernel, Record, fingerprint, steady,
 )  # fmt: skip
@@ -136,7 +137,14 @@ class Taken(Temporary):
 
     def test_names(self) -> None:
         self.assertEqual(shown("plain-é.c"), "plain-é.c")
-        for name in ("a\nb", "\x1b[2J", "\u202egpj.c", "a\u2028b", os.fsdecode(b"\xff\xfe"), "\x9b1m"):
+        for name in (
+            "a\nb",
+            "\x1b[2J",
+            "\u202egpj.c",
+            "a\u2028b",
+            os.fsdecode(b"\xff\xfe"),
+            "\x9b1m",
+        ):
             self.assertTrue(shown(name).isprintable(), repr(name))
         self.assertLessEqual(len(shown("x" * 1000)), 100)
 
@@ -309,7 +317,9 @@ class Weighed(Temporary):
         self.assertEqual(marks.points["lab2"], 10)
 
     def test_all_weights_zero(self) -> None:
-        self.assertEqual(results.grade("x", record({}), self.read("[behaviours]\n* = 0\n")).score, 0)
+        self.assertEqual(
+            results.grade("x", record({}), self.read("[behaviours]\n* = 0\n")).score, 0
+        )
 
     def test_mistakes(self) -> None:
         for text, says in (
@@ -377,10 +387,12 @@ class Written(Temporary):
 
     def test_table(self) -> None:
         names = ["=1+1", '@x,"y"', "plain", "-2\n"]
-        grades = [(classroom.slug(name), self.grade(record({"reads": False}), name)) for name in names]
+        grades = [
+            (classroom.slug(name), self.grade(record({"reads": False}), name)) for name in names
+        ]
         rows = list(csv.reader(io.StringIO(classroom.table(grades))))
         self.assertEqual(tuple(rows[0]), classroom.COLUMNS)
-        self.assertEqual([row[0] for row in rows[1:]], ["'=1+1", "'@x,\"y\"", "plain", "'-2\\u000a"])
+        self.assertEqual([row[0] for row in rows[1:]], ["'=1+1", '\'@x,"y"', "plain", "'-2\\u000a"])
         self.assertEqual(rows[1][3:7], ["75", "100", "3", "4"])
 
     def test_who_has_the_same_source(self) -> None:
@@ -398,7 +410,18 @@ class Written(Temporary):
 
     def test_folders_of_submissions(self) -> None:
         self.assertEqual(classroom.slug("smith-lab3.tar.gz"), "smith-lab3.tar.gz")
-        odd = ["a b", "a_b", "é", "è", "..", "a\nb", "../x", os.fsdecode(b"\xff"), "x" * 300, "x" * 301]
+        odd = [
+            "a b",
+            "a_b",
+            "é",
+            "è",
+            "..",
+            "a\nb",
+            "../x",
+            os.fsdecode(b"\xff"),
+            "x" * 300,
+            "x" * 301,
+        ]
         slugs = [classroom.slug(name) for name in odd]
         self.assertEqual(len(set(slugs)), len(odd))
         for one in slugs:

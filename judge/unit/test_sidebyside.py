@@ -88,7 +88,9 @@ class Page(unittest.TestCase):
 
     def test_the_words_that_changed(self) -> None:
         old, new = sidebyside._marked("return max_msgs < 3;", "return max_msgs < 4;")
-        self.assertEqual((old, new), ("return max_msgs &lt; <b>3</b>;", "return max_msgs &lt; <b>4</b>;"))
+        self.assertEqual(
+            (old, new), ("return max_msgs &lt; <b>3</b>;", "return max_msgs &lt; <b>4</b>;")
+        )
 
     def test_other_lines_altogether_have_no_marks(self) -> None:
         self.assertEqual(sidebyside._marked("abc", "x = y();"), ("abc", "x = y();"))

@@ -18,7 +18,12 @@ def convert(text: str) -> str:
     ]  # fmt: skip
     failed = not tests or any(test["status"] == "fail" for test in tests)
     most = round(sum(test["max_score"] for test in graded["tests"]), 2) or 100
-    result = {"version": 1, "status": "fail" if failed else "pass", "max_score": most, "tests": tests}
+    result = {
+        "version": 1,
+        "status": "fail" if failed else "pass",
+        "max_score": most,
+        "tests": tests,
+    }
     return base64.b64encode(json.dumps(result).encode()).decode()
 
 
