@@ -141,7 +141,8 @@ h1 { font-size: 1.6em } h2 { margin-top: 2em }
 table.items { border-collapse: collapse } table.items td { padding: .1em 1em .1em 0 }
 table.code { border-collapse: collapse; width: 100%; table-layout: fixed; tab-size: 4;
   font: 17px/1.35 monospace }
-table.code td { white-space: pre-wrap; overflow-wrap: anywhere; vertical-align: top; padding: 0 .4em }
+table.code td { white-space: pre-wrap; overflow-wrap: anywhere; vertical-align: top;
+  padding: 0 .4em }
 table.code td.n { width: 3.6em; color: var(--dim); text-align: right; user-select: none }
 table.code th { text-align: left; padding: .4em; background: var(--head) }
 tr.gap td { background: var(--head); color: var(--dim); padding: .2em .4em }

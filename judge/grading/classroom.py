@@ -48,8 +48,8 @@ def workers() -> int:
 
 def entries(folder: Path) -> list[Path]:
     """The submissions in a folder, in a stable order; hidden files are the system's."""
-    found = sorted((path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))),
-                   key=lambda path: os.fsencode(path.name))  # fmt: skip
+    ours = (path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX")))
+    found = sorted(ours, key=lambda path: os.fsencode(path.name))
     if not found:
         raise UsageError(f"SUBMISSIONS={folder}: there is nothing in it")
     return found

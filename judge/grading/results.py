@@ -18,6 +18,7 @@ from typing import Iterator
 from .. import report
 from ..stages import BY_NAME
 from .judging import Behaviour, OnKernel, Record
+from .submission import shown
 from .weights import Share, Weights
 
 WIDTH = 80
@@ -125,7 +126,8 @@ def gradescope(grade: Grade) -> str:
     for at, (name, share) in enumerate(grade.shares.items(), 1):
         holds = grade.holds(name)
         tests.append({
-            "name": _says(grade, name), "number": str(at), "status": "passed" if holds else "failed",
+            "name": _says(grade, name), "number": str(at),
+            "status": "passed" if holds else "failed",
             "score": round(share.points, 4) if holds else 0, "max_score": round(share.points, 4),
             "output": _why(grade, name), "output_format": "text", "visibility": "visible",
         })  # fmt: skip
@@ -225,6 +227,8 @@ def page(grade: Grade) -> str:
             f"{say(grade.summary)}</p>"]  # fmt: skip
     if not grade.record.graded:
         body.append(f"<p>{NOT_GRADABLE_HELP}</p>")
+    if grade.record.origin:
+        body.append(f"<p>The source that counts: {say(shown(grade.record.origin))}</p>")
     for kernel in grade.record.kernels:
         body.append(f"<p>Judged on {say(kernel.label)}.</p>")
         if kernel.messages:

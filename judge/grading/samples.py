@@ -302,6 +302,6 @@ WRONG = {
 def of(stage: Stage, small: bool) -> list[Sample]:
     """The class of this stage."""
     found = [one for one in SAMPLES if one.small or not small]
-    found += [Sample(name.replace("/", "-"), wrong(name), FAILS, caught_by(name)) 
+    found += [Sample(name.replace("/", "-"), wrong(name), FAILS, caught_by(name))
               for name in WRONG[stage.name]]  # fmt: skip
     return found

@@ -30,7 +30,6 @@ from pathlib import Path
 from typing import Callable, Sequence
 
 from ..errors import CannotTest, UsageError
-from ..stages import TREE
 
 MB = 1 << 20
 # A reference stage takes a third of this memory, and 5 s on a slow machine.
@@ -92,10 +91,15 @@ def _bubblewrap(room: Room) -> list[str]:
 
 def _unshare(room: Room) -> list[str]:
     """The same by hand: a new root on a tmpfs, and the old one gone from it."""
-    lines = ["set -e", f"mount -t tmpfs -o size={MB},mode=755 tmpfs {shlex.quote(str(room.empty))}",
-             f"cd {shlex.quote(str(room.empty))}", "mkdir old proc tmp dev",
-             "mount -t proc proc proc 2>/dev/null || true",
-             f"mount -t tmpfs -o size={TMP_SIZE},mode=1777 tmpfs tmp"]  # fmt: skip
+    root = shlex.quote(str(room.empty))
+    lines = [
+        "set -e",
+        f"mount -t tmpfs -o size={MB},mode=755 tmpfs {root}",
+        f"cd {root}",
+        "mkdir old proc tmp dev",
+        "mount -t proc proc proc 2>/dev/null || true",
+        f"mount -t tmpfs -o size={TMP_SIZE},mode=1777 tmpfs tmp",
+    ]
     for name in DEVICES:
         lines.append(f": >dev/{name}; mount --bind /dev/{name} dev/{name}")
 

@@ -319,13 +319,13 @@ def take(path: Path, stage: Stage | None = None) -> Submission:
     else:
         found = members(path, _wanted([stage] if stage else STAGES))
     stage = stage or _stage_of(found)
-    files = {}
-    for name in (PurePosixPath(source).name for source in stage.sources):
-        one = _one(name, stage, found)
-        if one:
-            _check_text(name, one.data)
-            files[name] = one.data
-            origin = one.path if name == PurePosixPath(stage.source).name else origin
-        elif not files:  # the source itself; a header that is not used need not be there
-            raise _missing(name, found)
-    return Submission(stage, files, origin)
+    name, *headers = (PurePosixPath(path).name for path in stage.sources)
+    source = _one(name, stage, found)
+    if not source:
+        raise _missing(name, found)
+    # A header that the source does not use need not be there.
+    chosen = {name: source, **{header: _one(header, stage, found) for header in headers}}
+    files = {name: one.data for name, one in chosen.items() if one}
+    for name, data in files.items():
+        _check_text(name, data)
+    return Submission(stage, files, source.path)

@@ -122,8 +122,11 @@ class Taken(Temporary):
 
     def test_damaged_archives(self) -> None:
         good = self.folder / "good"
-        for suffix, make in ((".tar.gz", samples.tar(lambda g: [(samples.entry(g.file), g.reference)])),
-                             (".zip", samples.packed(lambda g: {g.file: g.reference}))):  # fmt: skip
+        makers = {
+            ".tar.gz": samples.tar(lambda g: [(samples.entry(g.file), g.reference)]),
+            ".zip": samples.packed(lambda g: {g.file: g.reference}),
+        }
+        for suffix, make in makers.items():
             make(self.ground, good)
             data = good.read_bytes()
             bad = self.folder / f"bad{suffix}"

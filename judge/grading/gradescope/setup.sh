@@ -21,6 +21,7 @@ if [ "$ID" != debian ]; then
 	dpkg -x linux-image-*"$release"*.deb "$AUTOGRADER/kernel"
 	printf 'export KDIR=%s KIMAGE=%s\n' "$headers" "$AUTOGRADER/kernel/boot/vmlinuz-$release" \
 		>"$AUTOGRADER/kernel.sh"
+	# shellcheck source=/dev/null
 	. "$AUTOGRADER/kernel.sh"
 fi
 # Installs the tools, fetches what is missing, boots the VM and saves it.
