@@ -62,6 +62,7 @@ VARIABLES = {
     "KIMAGE=": "the kernel image that belongs to it",
     "TESTS=": "only these tests, by name: make lab3 test TESTS=poll_...",
     "VARIANT=": "only this wrong driver of the zoo: make lab3 zoo VARIANT=...",
+    "FROM=, TO=": "diff: these two stages; VIEW=side in two columns, HTML= to a page",
     "SUBMISSION=": "grade: a folder, an archive or a .c file; OUT= takes the results",
     "SUBMISSIONS=": "grade: a folder of these, one for each student; needs STAGE=",
     "STAGE=": "grade: which lab; WEIGHTS= what it is worth; FRESH=1 forgets results",

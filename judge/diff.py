@@ -223,6 +223,13 @@ def _header_change(old: str, new: str, name: str) -> list[Change]:
     return [Change(kind, name, added, removed)] if added or removed else []
 
 
+def files(before: Stage, stage: Stage) -> Iterator[tuple[str, str, str, str]]:
+    """Both stages' files: name and text of the old one, and of the new one."""
+    yield before.shown, read(before.path), stage.shown, read(stage.path)
+    for old, new in _headers(before, stage):
+        yield shown(old), read(old), shown(new), read(new)
+
+
 def compare(before: Stage, stage: Stage) -> tuple[list[Change], list[str]]:
     """Both views of one stage: the table, and the lines."""
     old, new = read(before.path), read(stage.path)

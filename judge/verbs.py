@@ -9,6 +9,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Sequence
 
 from . import accel, arch, desk, image, kernel, record, report, tools
@@ -16,7 +17,7 @@ from .build import Built, BuildFailed, build as build_module, clean as clean_bui
 from .errors import CannotTest, UsageError
 from .kernel import Kernel
 from .snapshot import Resuming
-from .stages import TREE, Stage
+from .stages import BY_NAME, TREE, Stage
 from .tests import TestInfo
 from .trial import Trial, Verdict, deal
 from .vm import Machine
@@ -287,12 +288,49 @@ def demo(stages: Sequence[Stage], chosen: bool) -> int:
     return 1 if failed else 0
 
 
-def diff(stages: Sequence[Stage], chosen: bool) -> int:
-    from . import diff as compared
+def _compared(stages: Sequence[Stage], chosen: bool) -> list[tuple[Stage | None, Stage]]:
+    """What to compare: FROM= and TO=, or each stage with the one before."""
+    named = {word: os.environ.get(word, "") for word in ("FROM", "TO")}
+    for word, name in named.items():
+        if name and name not in BY_NAME:
+            raise UsageError(f"{word}={name}: it is one of {', '.join(BY_NAME)}")
+    old, new = (BY_NAME.get(named[word]) for word in ("FROM", "TO"))
+    if new and chosen:
+        raise UsageError(f"TO= and {stages[0].name} both say what to compare; give one")
+    if old and not (new or len(stages) == 1):
+        raise UsageError("FROM= needs TO=, such as: make diff FROM=lab2 TO=lab5")
+    if new:
+        return [(old or new.before, new)]
+    every = stages if chosen else stages[1:]
+    return [(old or _before(stage), stage) for stage in every]
 
-    for number, stage in enumerate(stages if chosen else stages[1:]):
+
+def _before(stage: Stage) -> Stage | None:
+    """The stage before: the student's own, if this one is."""
+    return desk.stage(stage.before) if stage.own and stage.before else stage.before
+
+
+def diff(stages: Sequence[Stage], chosen: bool) -> int:
+    from . import diff as compared, sidebyside
+
+    view, page = os.environ.get("VIEW") or "unified", os.environ.get("HTML", "")
+    if view not in ("unified", "side"):
+        raise UsageError(f"VIEW={view}: it is unified or side")
+    every = _compared(stages, chosen)
+    both = [(old, new) for old, new in every if old]
+    if page and both:
+        try:
+            sidebyside.write(both, Path(page).expanduser())
+        except OSError as error:
+            raise UsageError(f"HTML={page}: cannot write there: {error.strerror}") from None
+        print(f"written: {page}, a page of its own: open it in a browser")
+        return 0
+    for number, (old, new) in enumerate(every):
         print(end="\n" if number else "")
-        compared.show(stage, desk.stage(stage.before) if stage.own and stage.before else None)
+        if view == "side" and old:
+            sidebyside.show(old, new)
+        else:
+            compared.show(new, old)
     return 0
 
 

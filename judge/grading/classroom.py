@@ -14,16 +14,17 @@ from typing import Iterator, Sequence
 
 from ..cache import write_atomic
 from ..errors import CannotTest, UsageError
-from ..stages import Stage
+from ..stages import STAGES, TREE, Stage
 from . import results
-from .judging import NOT_TESTED, Judge, Record
+from .judging import NOT_TESTED, Judge, Record, fingerprint
 from .results import Grade
 from .submission import shown
 from .weights import Weights
 
 CSV = "grades.csv"
 COLUMNS = ("submission", "lab", "outcome", "score", "of", "held", "behaviours", "note", "failed",
-           "page")  # fmt: skip
+           "same_as", "page")  # fmt: skip
+REFERENCE = "the reference"
 WORKERS = 2
 MEMORY_OF_ONE = 1 << 30  # two VMs of 256 MB, a compiler
 # A spreadsheet takes a cell that begins so for a formula, and runs it.
@@ -47,8 +48,8 @@ def workers() -> int:
 
 def entries(folder: Path) -> list[Path]:
     """The submissions in a folder, in a stable order; hidden files are the system's."""
-    found = sorted((path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))),
-                   key=lambda path: os.fsencode(path.name))  # fmt: skip
+    ours = (path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX")))
+    found = sorted(ours, key=lambda path: os.fsencode(path.name))
     if not found:
         raise UsageError(f"SUBMISSIONS={folder}: there is nothing in it")
     return found
@@ -68,28 +69,41 @@ def _cell(text: str) -> str:
     return f"'{text}" if FORMULA.match(text) else text
 
 
+def _twins(grades: Sequence[tuple[str, Grade]]) -> dict[str, list[str]]:
+    """Who has handed in the same source, by its fingerprint. Only the instructor sees it."""
+    found: dict[str, list[str]] = {}
+    for stage in STAGES:
+        found[fingerprint((TREE / stage.source).read_bytes())] = [REFERENCE]
+    for _, grade in grades:
+        found.setdefault(grade.record.fingerprint, []).append(grade.name)
+    found.pop("", None)
+    return found
+
+
 def table(grades: Sequence[tuple[str, Grade]]) -> str:
     """The CSV: one line a submission, by folder and grade."""
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
     rows.writerow(COLUMNS)
+    twins = _twins(grades)
     for folder, grade in grades:
         record = grade.record
         tested = record.outcome != NOT_TESTED
+        others = [name for name in twins.get(record.fingerprint, ()) if name != grade.name]
         rows.writerow([
             _cell(grade.name), record.stage, record.outcome,
             results.number(grade.score) if tested else "", results.number(grade.points),
-            grade.held, len(grade.shares), _cell("; ".join([*_note(grade), *record.remarks])),
-            " ".join(grade.failed) if record.compiles else "", f"{folder}/report.html",
+            grade.held, len(grade.shares), _cell(_note(grade)),
+            " ".join(grade.failed) if record.compiles else "", _cell("; ".join(others)),
+            f"{folder}/report.html",
         ])  # fmt: skip
     return out.getvalue()
 
 
-def _note(grade: Grade) -> list[str]:
-    record = grade.record
-    if not record.graded:
-        return [record.why]
-    return [] if record.compiles else ["does not compile"]
+def _note(grade: Grade) -> str:
+    if not grade.record.graded:
+        return grade.record.why
+    return "" if grade.record.compiles else "does not compile"
 
 
 def line(grade: Grade) -> str:

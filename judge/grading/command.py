@@ -13,7 +13,7 @@ from ..errors import CannotTest, UsageError
 from ..kernel import Kernel
 from ..stages import BY_NAME, TREE, Stage
 from . import classroom, results, sandbox, weights
-from .judging import NOT_TESTED, Course, Judge, Keeper, Record
+from .judging import NOT_TESTED, Course, Judge, Keeper
 from .submission import shown
 
 # What the run says of itself to who called it. A score is no status: 0 is "graded".
@@ -68,6 +68,8 @@ def _one(judge: Judge, path: Path, stage: Stage | None, marks: weights.Weights) 
     results.write(grade, folder)
     title = f"{record.stage}: {BY_NAME[record.stage].title}" if record.stage else "kmsgpipe"
     print(f"\n{shown(path.name)} - {title}")
+    if record.origin and record.origin != path.name:
+        print(f"  {shown(record.origin)}")
     print(*results.lines(grade), sep="\n")
     if not record.graded:
         print(f"{record.outcome}: {record.why}")

@@ -17,7 +17,6 @@ from typing import Iterable, Iterator
 
 from .. import cache
 from ..build import Built, BuildFailed, messages
-from ..errors import CannotTest
 from ..kernel import Kernel
 from ..stages import TREE, Stage
 from ..text import printable

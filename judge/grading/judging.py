@@ -26,6 +26,7 @@ from ..stages import TREE, Stage
 from ..tests import TestInfo
 from ..trial import Trial, Verdict
 from ..vm import Machine
+from . import scan
 from .compile import Workshop, compile
 from .sandbox import Room, Sandbox
 from .submission import NotGradable, Submission, take
@@ -81,7 +82,7 @@ class Record:
     stage: str = ""
     why: str = ""
     origin: str = ""
-    remarks: list[str] = field(default_factory=list)
+    fingerprint: str = ""  # of the source, without comments and blanks
     kernels: list[OnKernel] = field(default_factory=list)
 
     @property
@@ -235,6 +236,11 @@ def _behaviour(verdict: Verdict, built: Built, locate: Callable) -> Behaviour:
     )  # fmt: skip
 
 
+def fingerprint(source: bytes) -> str:
+    """Equal for sources that differ in comments and layout only."""
+    return cache.digest("".join(scan.spliced(source.decode("utf-8", "replace")).split()))
+
+
 class Judge:
     """Judges submissions; several threads may use one."""
 
@@ -259,22 +265,22 @@ class Judge:
         except NotGradable as refused:
             return Record(NOT_GRADABLE, stage.name if stage else "", str(refused))
         record = self.keeper.recall(submission)
-        if record:
-            record.origin = submission.origin
-            return record
-        record = self._judge(submission)
-        if not self._stopped:
-            self.keeper.keep(submission, record)
+        if not record:
+            record = self._judge(submission)
+            if not self._stopped:
+                self.keeper.keep(submission, record)
+        record.origin = submission.origin
+        record.fingerprint = fingerprint(submission.source)
         return record
 
     def _judge(self, submission: Submission) -> Record:
-        record = Record(GRADED, submission.stage.name, origin=submission.origin)
+        record = Record(GRADED, submission.stage.name)
         try:
             for course in self.courses:
                 with scratch_folder() as scratch:
                     record.kernels.append(self._on_kernel(submission, course, scratch))
         except NotGradable as refused:
-            return Record(NOT_GRADABLE, submission.stage.name, str(refused), submission.origin)
+            return Record(NOT_GRADABLE, submission.stage.name, str(refused))
         return record
 
     def _on_kernel(self, submission: Submission, course: Course, scratch: Path) -> OnKernel:

@@ -18,6 +18,7 @@ from typing import Iterator
 from .. import report
 from ..stages import BY_NAME
 from .judging import Behaviour, OnKernel, Record
+from .submission import shown
 from .weights import Share, Weights
 
 WIDTH = 80
@@ -38,7 +39,9 @@ class Grade:
 
     @property
     def score(self) -> float:
-        return round(sum(share.points for name, share in self.shares.items() if self.holds(name)), 2)
+        return round(
+            sum(share.points for name, share in self.shares.items() if self.holds(name)), 2
+        )
 
     @property
     def held(self) -> int:
@@ -107,7 +110,7 @@ def _says(grade: Grade, name: str) -> str:
 
 
 def _head(grade: Grade) -> str:
-    lines = [grade.summary, *grade.record.remarks]
+    lines = [grade.summary]
     lines += [kernel.messages for kernel in grade.record.kernels if kernel.messages]
     if not grade.record.graded:
         lines.append(NOT_GRADABLE_HELP)
@@ -123,7 +126,8 @@ def gradescope(grade: Grade) -> str:
     for at, (name, share) in enumerate(grade.shares.items(), 1):
         holds = grade.holds(name)
         tests.append({
-            "name": _says(grade, name), "number": str(at), "status": "passed" if holds else "failed",
+            "name": _says(grade, name), "number": str(at),
+            "status": "passed" if holds else "failed",
             "score": round(share.points, 4) if holds else 0, "max_score": round(share.points, 4),
             "output": _why(grade, name), "output_format": "text", "visibility": "visible",
         })  # fmt: skip
@@ -221,9 +225,10 @@ def page(grade: Grade) -> str:
     body = [f"<h1>{say(grade.name)}</h1>", f"<p>{say(title)}</p>",
             f"<p><strong>{number(grade.score)} of {number(grade.points)} points</strong>: "
             f"{say(grade.summary)}</p>"]  # fmt: skip
-    body += [f"<p>{say(text)}</p>" for text in grade.record.remarks]
     if not grade.record.graded:
         body.append(f"<p>{NOT_GRADABLE_HELP}</p>")
+    if grade.record.origin:
+        body.append(f"<p>The source that counts: {say(shown(grade.record.origin))}</p>")
     for kernel in grade.record.kernels:
         body.append(f"<p>Judged on {say(kernel.label)}.</p>")
         if kernel.messages:

@@ -90,7 +90,9 @@ class Check:
                 if show:
                     print(line, end="")
         if running.returncode != 1:  # some are not gradable
-            self.problems.append(f"make grade ended with {running.returncode}, not 1:\n{text[-2000:]}")
+            self.problems.append(
+                f"make grade ended with {running.returncode}, not 1:\n{text[-2000:]}"
+            )
         return text
 
     def interrupted(self, out: str) -> None:
@@ -105,7 +107,9 @@ class Check:
         seconds = time.monotonic() - start
         print(f"interrupted: it ended with status {running.returncode} after {seconds:.1f} s")
         if running.returncode != 130:
-            self.problems.append(f"after Ctrl-C the status is {running.returncode}:\n{rest[-2000:]}")
+            self.problems.append(
+                f"after Ctrl-C the status is {running.returncode}:\n{rest[-2000:]}"
+            )
         if (self.place / out / CSV).exists():
             self.problems.append("there is a table of a class that was interrupted")
         self.look_for_processes()

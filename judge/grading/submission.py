@@ -14,7 +14,6 @@ import lzma
 import os
 import stat
 import tarfile
-import unicodedata
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -71,10 +70,7 @@ def shown(name: str) -> str:
         text = os.fsencode(name).decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:
         text = name.encode("ascii", "backslashreplace").decode()
-    safe = "".join(
-        f"\\u{ord(c):04x}" if unicodedata.category(c)[0] == "C"
-        or unicodedata.category(c) in ("Zl", "Zp") else c for c in text
-    )  # fmt: skip
+    safe = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
     return safe if len(safe) <= SHOWN else safe[: SHOWN - 3] + "..."
 
 
@@ -216,7 +212,9 @@ def _of_archive(path: Path, wanted: Collection[str]) -> list[Member]:
     with open(os.open(path, flags), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > MOST_ARCHIVE:
-            raise NotGradable(f"the archive has {size >> 20} MB; {MOST_ARCHIVE >> 20} MB are the most")
+            raise NotGradable(
+                f"the archive has {size >> 20} MB; {MOST_ARCHIVE >> 20} MB are the most"
+            )
         kind = _archive_kind(file)
         try:
             if kind == "zip":
@@ -321,13 +319,13 @@ def take(path: Path, stage: Stage | None = None) -> Submission:
     else:
         found = members(path, _wanted([stage] if stage else STAGES))
     stage = stage or _stage_of(found)
-    files = {}
-    for name in (PurePosixPath(source).name for source in stage.sources):
-        one = _one(name, stage, found)
-        if one:
-            _check_text(name, one.data)
-            files[name] = one.data
-            origin = one.path if name == PurePosixPath(stage.source).name else origin
-        elif not files:  # the source itself; a header that is not used need not be there
-            raise _missing(name, found)
-    return Submission(stage, files, origin)
+    name, *headers = (PurePosixPath(path).name for path in stage.sources)
+    source = _one(name, stage, found)
+    if not source:
+        raise _missing(name, found)
+    # A header that the source does not use need not be there.
+    chosen = {name: source, **{header: _one(header, stage, found) for header in headers}}
+    files = {name: one.data for name, one in chosen.items() if one}
+    for name, data in files.items():
+        _check_text(name, data)
+    return Submission(stage, files, source.path)
