@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Sequence
 
 from . import cache
 from .errors import CannotTest
@@ -57,12 +59,12 @@ def _copy(source: Path, target: Path) -> None:
     target.write_bytes(data)
 
 
-def _place(kernel: Kernel, tree: Path) -> Path:
+def _place(kernel: Kernel, tree: Path, options: Sequence[str]) -> Path:
     """Where this tree is compiled for this kernel: another place once the kernel is built anew."""
     config = kernel.kdir / "include/generated/autoconf.h"
     symbols = kernel.kdir / "Module.symvers"
     built = [str(path.stat().st_mtime_ns) for path in (config, symbols) if path.exists()]
-    key = cache.digest(str(kernel.kdir), kernel.release, str(tree), *built)
+    key = cache.digest(str(kernel.kdir), kernel.release, str(tree), *built, *options)
     return cache.root() / "build" / key
 
 
@@ -100,14 +102,24 @@ def kbuild(stage: Stage, kernel: Kernel, place: Path, *extra: str) -> subprocess
     # A make that calls us must not lend its options and job slots to kbuild.
     env = {k: v for k, v in os.environ.items() if k not in OF_OUR_MAKE}
     try:
-        return subprocess.run(
-            [*command, *extra, "modules"], env={**env, "LC_ALL": "C"},
-            text=True, errors="replace",
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            timeout=BUILD_SECONDS,
-        )  # fmt: skip
+        return _run([*command, *extra, "modules"], {**env, "LC_ALL": "C"})
     except subprocess.TimeoutExpired:
         raise BuildFailed(f"the compiler did not end within {BUILD_SECONDS} s") from None
+
+
+def _run(command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess:
+    """As subprocess.run(), but a make that is ended early takes its compilers with it."""
+    process = subprocess.Popen(
+        command, env=env, text=True, errors="replace", start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        output, _ = process.communicate(timeout=BUILD_SECONDS)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
+    return subprocess.CompletedProcess(command, process.returncode, output)
 
 
 def messages(output: str, place: Path, tree: Path) -> str:
@@ -118,10 +130,15 @@ def messages(output: str, place: Path, tree: Path) -> str:
     return KERNEL_HEADERS.sub(r"\1", text).strip()
 
 
-def build(stage: Stage, kernel: Kernel, tree: Path | None = None) -> Built:
-    """Compiles the stage; a second call without a change costs nothing."""
+def build(
+    stage: Stage, kernel: Kernel, tree: Path | None = None, options: Sequence[str] = ()
+) -> Built:
+    """Compiles the stage; a second call without a change costs nothing.
+
+    With options, kbuild's variables, in a place of its own.
+    """
     tree = tree or stage.tree
-    place = _place(kernel, tree)
+    place = _place(kernel, tree, options)
     module = place / stage.folder / f"{stage.module}.ko"
     stripped = module.with_suffix(".stripped")
     stamp = module.with_suffix(".stamp")
@@ -132,7 +149,7 @@ def build(stage: Stage, kernel: Kernel, tree: Path | None = None) -> Built:
         if stamp.exists() and stamp.read_text() == digest and stripped.exists():
             return Built(module, stripped.read_bytes(), "")
         stamp.unlink(missing_ok=True)
-        done = kbuild(stage, kernel, place, "-s")
+        done = kbuild(stage, kernel, place, "-s", *options)
         text = messages(done.stdout, place, tree)
         if done.returncode or not module.exists():
             raise BuildFailed(text or "kbuild failed without a message; V=1 shows its commands")

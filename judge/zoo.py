@@ -6,7 +6,7 @@ A variant is a patch on a stage's reference source, with a few words before the 
     Caught-by: test_name [test_name...]     any one of them failing counts
     Verdict: word [word...]                 optional: how it fails, as in trial.py
     Stage: lab3                             where the folder does not say it
-    Kernel: stock                           for which kernel this is true
+    Kernel: stock debug                     on which kernels this is true, each by its KERNEL=
 
 A verdict that comes late is a miss too: a student who waits for it has left already.
 """
@@ -22,7 +22,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Callable, Sequence
+from typing import Callable, Mapping, Sequence
 
 from . import cache, patch
 from .build import BuildFailed, build
@@ -34,7 +34,9 @@ from .trial import LOADS, Trial, Verdict
 from .vm import Machine
 
 FOLDER = TREE / "judge/zoo"
-KERNELS = ("stock",)
+KERNELS = ("stock", "debug", "race")
+# By what a tree that the user names is known to be like one of the lab kernels.
+CHECKERS = {"debug": "CONFIG_KASAN", "race": "CONFIG_KCSAN"}
 WORKERS = 2
 # The host looks at the clock that often only.
 LATE_SECONDS = 0.5
@@ -58,7 +60,7 @@ class Variant:
     bug: str
     caught_by: tuple[str, ...]
     verdicts: tuple[str, ...]
-    kernel: str
+    kernels: tuple[str, ...]
     diff: str
     of_harness: bool = False
 
@@ -109,13 +111,15 @@ def parse(name: str, text: str, stage: Stage | None) -> Variant:
         missing.append("Stage")
     if missing or not mark:
         raise BadVariant(f"{name}: {', '.join(missing) or 'the diff'} is missing")
-    if fields["Kernel"] not in KERNELS:
-        raise BadVariant(f"{name}: no kernel is called {fields['Kernel']}")
+    kernels = tuple(fields["Kernel"].split())
+    for kernel in kernels:
+        if kernel not in KERNELS:
+            raise BadVariant(f"{name}: no kernel is called {kernel}")
     return Variant(
         name=name, stage=stage or BY_NAME[fields["Stage"]], bug=fields["Bug"],
         caught_by=tuple(fields.get("Caught-by", "").split()),
         verdicts=tuple(fields.get("Verdict", "").split()),
-        kernel=fields["Kernel"], diff="--- " + diff, of_harness=stage is None,
+        kernels=kernels, diff="--- " + diff, of_harness=stage is None,
     )  # fmt: skip
 
 
@@ -265,12 +269,20 @@ def run(chosen: Sequence[Variant], for_kernel: Kernel, machine: Machine,
     return missed + len(pids)
 
 
+def kernel_word(asked: str, config: Mapping[str, str]) -> str:
+    """What variants call the kernel that was asked for; a distribution's is a stock one."""
+    if asked in KERNELS:
+        return asked
+    like = (word for word, option in CHECKERS.items() if config.get(option) == "y")
+    return next(like, "stock")
+
+
 def verb(stages: Sequence[Stage], chosen: bool, for_kernel: Kernel, machine: Machine,
          known: Sequence[TestInfo]) -> int:  # fmt: skip
     """make zoo: 1 if any variant is missed."""
-    kernel = os.environ.get("KERNEL") or KERNELS[0]
+    kernel = kernel_word(os.environ.get("KERNEL", ""), for_kernel.config)
     only = os.environ.get("VARIANT", "")
-    own = [one for one in choose(stages, chosen, only) if one.kernel == kernel]
+    own = [one for one in choose(stages, chosen, only) if kernel in one.kernels]
     if not own:
         raise UsageError(f"no variant of {' '.join(s.name for s in stages)} is for KERNEL={kernel}")
     return 1 if run(own, for_kernel, machine, known) else 0

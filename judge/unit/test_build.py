@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+import time
 import unittest
 from pathlib import Path
 from unittest import mock
@@ -57,7 +58,8 @@ class Build(unittest.TestCase):
         self.answer, self.makes_module = (0, ""), True
         for patch in (mock.patch.dict(os.environ, {"KMSGPIPE_CACHE": f"{scratch.name}/cache",
                                                    "MAKEFLAGS": "n", "W": "1", "KDIR": "/x"}),
-                      mock.patch("subprocess.run", self.run_command)):  # fmt: skip
+                      mock.patch("subprocess.run", self.run_command),
+                      mock.patch.object(build, "_run", self.run_command)):  # fmt: skip
             patch.start()
             self.addCleanup(patch.stop)
 
@@ -119,9 +121,24 @@ class Build(unittest.TestCase):
 
     def test_a_compiler_without_end(self) -> None:
         hang = subprocess.TimeoutExpired("make", 1)
-        with mock.patch("subprocess.run", side_effect=hang):
+        with mock.patch.object(build, "_run", side_effect=hang):
             with self.assertRaisesRegex(build.BuildFailed, "did not end"):
                 self.build()
+
+
+class Ending(unittest.TestCase):
+    def test_what_make_has_started_ends_with_it(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            pid = Path(folder) / "pid"
+            # The first sleep holds the output open: communicate() would wait for it, too.
+            script = f"sleep 1000 & echo $! > {pid}; wait"
+            with mock.patch.object(build, "BUILD_SECONDS", 1):
+                with self.assertRaises(subprocess.TimeoutExpired):
+                    build._run(["sh", "-c", script], dict(os.environ))
+            stat = Path(f"/proc/{pid.read_text().strip()}/stat")
+            deadline = time.monotonic() + 20
+            while stat.exists() and ") Z" not in stat.read_text():
+                self.assertLess(time.monotonic(), deadline, "it lives on")
 
 
 if __name__ == "__main__":

@@ -104,7 +104,23 @@ class Headers(unittest.TestCase):
 
     def test_unknown_kernel(self) -> None:
         with self.assertRaisesRegex(zoo.BadVariant, "no kernel is called dos"):
-            zoo.parse("x", FILE.replace("stock", "dos"), LAB3)
+            zoo.parse("x", FILE.replace("stock", "stock dos"), LAB3)
+
+    def test_kernels(self) -> None:
+        one = zoo.parse("x", FILE.replace("stock", "stock debug"), LAB3)
+        self.assertEqual(one.kernels, ("stock", "debug"))
+
+    def test_what_a_kernel_is_called(self) -> None:
+        for asked, config, word in (
+            ("", {}, "stock"),
+            ("6.12", {}, "stock"),
+            ("debug", {"CONFIG_KASAN": "y"}, "debug"),
+            ("/src/linux", {}, "stock"),
+            ("/src/linux", {"CONFIG_KASAN": "y"}, "debug"),
+            ("/src/linux", {"CONFIG_KCSAN": "y"}, "race"),
+        ):
+            with self.subTest(asked, config=config):
+                self.assertEqual(zoo.kernel_word(asked, config), word)
 
 
 class TheFiles(unittest.TestCase):
