@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Callable, Sequence
 
-from . import accel, arch, desk, image, kernel, record, report, tools
+from . import accel, arch, cmdline, desk, image, kernel, record, report, tools
 from .build import Built, BuildFailed, build as build_module, clean as clean_builds
 from .errors import CannotTest, UsageError
 from .kernel import Kernel
@@ -35,7 +35,8 @@ def _kernel() -> Kernel:
 def _machine(for_kernel: Kernel) -> tuple[Machine, str]:
     """The VM to use, and how it is run in words."""
     on = arch.host()
-    machine = Machine(on, "tcg", for_kernel.image, image.initrd(on))
+    options = cmdline.options(for_kernel.config)
+    machine = Machine(on, "tcg", for_kernel.image, image.initrd(on), options=options)
     chosen, why = accel.choose(machine)
     return replace(machine, accel=chosen), why
 
