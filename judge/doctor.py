@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator, TextIO
 
-from . import accel, arch, cache, checkpatch, debian, kernel, progress, tools, width
+from . import accel, arch, cache, checkpatch, debian, kernel, labkernel, progress, tools, width
 from .errors import CannotTest
 
 WIDTH = 79
@@ -121,6 +121,9 @@ def _size(root: Path) -> int:
 def _kernel() -> Iterator[Finding]:
     spec = os.environ.get("KERNEL")
     found = kernel.known(spec)
+    if not found and spec in labkernel.LABS:
+        yield Finding(BAD, f"KERNEL={spec}", "not built yet", f"make kernel KERNEL={spec}")
+        return
     if found:
         kernel.check_options(found)
         yield Finding(GOOD, "kernel", found.label)
@@ -137,6 +140,15 @@ def _kernel() -> Iterator[Finding]:
             "set KDIR= to a prepared or built kernel tree and KIMAGE= to its bzImage or vmlinux"
         )
         yield Finding(BAD, "kernel, headers", "no Debian, so no stock kernel", remedy)
+
+
+def _lab_kernels() -> Iterator[Finding]:
+    for lab in labkernel.LABS.values():
+        note, what = labkernel.built(lab.name), f"KERNEL={lab.name}"
+        if labkernel.known(lab.name):
+            yield Finding(GOOD, what, f"Linux {note.get('version')} from {note.get('origin')}")
+        else:
+            yield Finding(OPTIONAL, what, f"{lab.says}; make kernel {what}")
 
 
 def _short(path: Path) -> str:
@@ -199,4 +211,4 @@ def _accelerator() -> Iterator[Finding]:
     yield Finding(state, what, why)
 
 
-LOOKS = (_machine, _tools, _cache, _kernel, _guest, _width, _checkpatch, _accelerator)
+LOOKS = (_machine, _tools, _cache, _kernel, _lab_kernels, _guest, _width, _checkpatch, _accelerator)

@@ -1,6 +1,6 @@
 """Which kernel a lab is compiled for and runs in: what KERNEL=, KDIR= and KIMAGE= name.
 
-stock.py has the distribution's, tree.py any other.
+stock.py has the distribution's, labkernel.py those of `make kernel`, tree.py any other.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 import re
 from pathlib import Path
 
-from . import arch, stock, tools, tree
+from . import arch, labkernel, stock, tools, tree
 from .errors import CannotTest, UsageError
 from .tree import Kernel
 
@@ -37,7 +37,9 @@ SERIES = re.compile(r"(?:stock-)?(\d+\.\d+)")
 
 def find(spec: str | None = None) -> Kernel:
     """The kernel for KERNEL=spec, fetched if it has to be."""
-    kernel = _tree_asked_for(spec) or stock.get(_series(spec))
+    kernel = _tree_asked_for(spec)
+    if not kernel:
+        kernel = labkernel.find(spec) if spec in labkernel.LABS else stock.get(_series(spec))
     check_options(kernel)
     compiler = compiler_for(kernel)
     tools.need([compiler] if compiler else [])
@@ -46,7 +48,10 @@ def find(spec: str | None = None) -> Kernel:
 
 def known(spec: str | None = None) -> Kernel | None:
     """The same without fetching or installing; None if it is not here yet."""
-    return _tree_asked_for(spec) or stock.known(_series(spec))
+    kernel = _tree_asked_for(spec)
+    if kernel or spec not in labkernel.LABS:
+        return kernel or stock.known(_series(spec))
+    return labkernel.known(spec)
 
 
 def _series(spec: str | None) -> str | None:
@@ -57,13 +62,14 @@ def _series(spec: str | None) -> str | None:
     if not series:
         raise UsageError(
             f"KERNEL={spec}: say stock, a series that the distribution has such as 6.12, "
-            "or the path of a kernel tree"
+            f"{', '.join(labkernel.LABS)} (see `make kernel`), or the path of a kernel tree"
         )
     return series.group(1)
 
 
 def _is_path(spec: str) -> bool:
-    return not SERIES.fullmatch(spec) and ("/" in spec or Path(spec).is_dir())
+    named = spec in labkernel.LABS or SERIES.fullmatch(spec)
+    return not named and ("/" in spec or Path(spec).is_dir())
 
 
 def _tree_asked_for(spec: str | None) -> Kernel | None:
