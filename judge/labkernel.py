@@ -197,7 +197,8 @@ def _make(lab: Lab, source: Source, into: Path, *goals: str) -> None:
     """One call of the kernel's make, its thousand lines in a log file."""
     # It ends with us. It hears of Ctrl-C itself, and tidies up.
     command = ["setpriv", "--pdeathsig", "TERM", "make", f"-j{len(os.sched_getaffinity(0))}"]
-    command += ["-C", str(source.tree), f"O={into}", "LOCALVERSION=", *goals]
+    command += ["-C", str(source.tree), f"O={into}", "LOCALVERSION="]
+    command += [*arch.host().lab_make, *goals]
     env = {k: v for k, v in os.environ.items() if k not in NOT_FOR_KBUILD}
     log = into / "build.log"
     try:
