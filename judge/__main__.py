@@ -13,7 +13,7 @@ from typing import Callable, Sequence
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from . import cache, desk, verbs  # noqa: E402
+from . import cache, desk, labkernel, verbs  # noqa: E402
 from .errors import CannotTest, UsageError  # noqa: E402
 from .stages import BY_NAME, STAGES, Stage  # noqa: E402
 
@@ -41,6 +41,7 @@ VERBS: dict[str, tuple[str, Verb]] = {
 
 # These stand alone: stages make no sense with them.
 ALONE: dict[str, tuple[str, Callable[[], int]]] = {
+    "kernel": ("builds a kernel that reports more bugs: KERNEL=debug", labkernel.verb),
     "doctor": ("what is needed here, what is missing, what to do", verbs.doctor),
     "docs-check": ("replays every console transcript of the pages", verbs.docs_check),
     "docs-update": ("writes those transcripts anew from the VM", verbs.docs_update),
@@ -57,7 +58,8 @@ NOT_OF_WORK = ("zoo", "grade", "start", "hint", "solution", "progress")
 VARIABLES = {
     "REF=1": "the reference, also where you have a copy in work/",
     "FORCE=1": "make lab3 start: anew; keeps the copy that is there beside it",
-    "KERNEL=": "stock (default), 6.1, 6.12, or the path of a built kernel tree",
+    "KERNEL=": "stock (default), 6.12, debug, race, base, or a built tree",
+    "SOURCE=": "for make kernel: a tarball, a tree, or debian, not kernel.org",
     "KDIR=": "a prepared or built kernel tree to compile against",
     "KIMAGE=": "the kernel image that belongs to it",
     "TESTS=": "only these tests, by name: make lab3 test TESTS=poll_...",

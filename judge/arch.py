@@ -4,11 +4,12 @@ A new architecture is one more row in ARCHS.  Anything that asks "is this
 x86?" anywhere else is a fact that belongs here.
 """
 
+from __future__ import annotations
+
 import platform
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Tuple
 
 from .errors import CannotTest
 
@@ -16,42 +17,47 @@ from .errors import CannotTest
 @dataclass(frozen=True)
 class Compat:
     """32-bit programs on a 64-bit kernel."""
-    flags: Tuple[str, ...]            # gcc makes them, with these
-    option: str                       # kernel option without which none runs...
-    off_option: str                   # ...and the one that forbids it at boot
-    packages: Tuple[str, ...]         # Debian's libraries, {gcc}: major version
-    headers: str                      # where these lie in there...
-    libraries: Tuple[str, ...]        # ...and what is to be linked
+
+    flags: tuple[str, ...]  # gcc makes them, with these
+    option: str  # kernel option without which none runs...
+    off_option: str  # ...and the one that forbids it at boot
+    packages: tuple[str, ...]  # Debian's libraries, {gcc}: major version
+    headers: str  # where these lie in there...
+    libraries: tuple[str, ...]  # ...and what is to be linked
 
 
 @dataclass(frozen=True)
 class Arch:
-    name: str                         # what uname -m calls it
-    debian: str                       # what Debian calls it
-    triple: str                       # Debian's multiarch directory
-    qemu: str                         # the emulator's command...
-    qemu_package: str                 # ...and the Debian package it is in
-    machine: Tuple[str, ...]          # QEMU arguments that choose the board
-    tcg_cpu: str                      # -cpu when emulating
-    kvm_cpu: str                      # -cpu with KVM
-    console: str                      # tty of the first serial port: console
-    control: str                      # tty of the second one: test results
-    shell: str                        # the third one: the first on the PCI bus
-    images: Tuple[str, ...]           # kernel images in a built tree, best first
-    kernel_stem: str                  # Debian meta-packages: kernel image...
-    headers_stem: str                 # ...and the headers that go with it
-    elf_machine: int                  # e_machine in an ELF header
-    decompress: bool                  # boot the ELF vmlinux, not the bzImage?
-    elf_boot_option: str              # kernel option that makes that possible
-    tcg_options: Tuple[str, ...]      # kernel command line when emulating
-    options: Tuple[Tuple[str, str], ...]  # kernel options its board needs: why
-    compat: Optional[Compat] = None   # None: its programs have one width only
+    name: str  # what uname -m calls it
+    debian: str  # what Debian calls it
+    source: str  # its folder below arch/ in the kernel's source
+    triple: str  # Debian's multiarch directory
+    qemu: str  # the emulator's command...
+    qemu_package: str  # ...and the Debian package it is in
+    machine: tuple[str, ...]  # QEMU arguments that choose the board
+    tcg_cpu: str  # -cpu when emulating
+    kvm_cpu: str  # -cpu with KVM
+    console: str  # tty of the first serial port: console
+    control: str  # tty of the second one: test results
+    shell: str  # the third one: the first on the PCI bus
+    images: tuple[str, ...]  # kernel images in a built tree, best first
+    kernel_stem: str  # Debian meta-packages: kernel image...
+    headers_stem: str  # ...and the headers that go with it
+    elf_machine: int  # e_machine in an ELF header
+    decompress: bool  # boot the ELF vmlinux, not the bzImage?
+    elf_boot_option: str  # kernel option that makes that possible
+    tcg_options: tuple[str, ...]  # kernel command line when emulating
+    options: tuple[tuple[str, str], ...]  # kernel options its board needs: why
+    lab_options: tuple[str, ...]  # what judge/configs/base.config cannot know...
+    lab_make: tuple[str, ...]  # ...and what the kernel's makefiles do not
+    compat: Compat | None = None  # None: its programs have one width only
 
 
 ARCHS = (
     Arch(
         name="x86_64",
         debian="amd64",
+        source="x86",
         triple="x86_64-linux-gnu",
         qemu="qemu-system-x86_64",
         qemu_package="qemu-system-x86",
@@ -83,6 +89,23 @@ ARCHS = (
             ("CONFIG_PCI", "files on their way into the VM"),
             ("CONFIG_SERIAL_8250_PCI", "the shell's serial port"),
         ),
+        lab_options=(
+            "CONFIG_64BIT=y",
+            # 32-bit programs, which share the device with others.
+            "CONFIG_IA32_EMULATION=y",
+            # QEMU starts the ELF vmlinux, see elf_boot_option; and KVM's clock.
+            "CONFIG_HYPERVISOR_GUEST=y",
+            "CONFIG_PARAVIRT=y",
+            "CONFIG_PVH=y",
+            "CONFIG_KVM_GUEST=y",
+            # The second processor would be found without it. But on a busy machine a timer is
+            # measured against the PIT in vain, and ACPI alone leads to a better one.
+            "CONFIG_ACPI=y",
+            "CONFIG_PCI=y",
+            "CONFIG_SERIAL_8250_PCI=y",
+        ),
+        # QEMU starts the kernel in this file, where nothing of KASAN or KCSAN is set up yet.
+        lab_make=("KASAN_SANITIZE_enlighten.o=n", "KCSAN_SANITIZE_enlighten.o=n"),
         compat=Compat(
             # 32-bit calls cannot describe all files of /proc without the second.
             flags=("-m32", "-D_FILE_OFFSET_BITS=64"),
@@ -105,11 +128,13 @@ def host() -> Arch:
         if arch.name == machine:
             return arch
     known = ", ".join(arch.name for arch in ARCHS)
-    raise CannotTest(f"this machine is {machine}; the virtual machine is "
-                     f"known to work on {known} only, so far")
+    raise CannotTest(
+        f"this machine is {machine}; the virtual machine is "
+        f"known to work on {known} only, so far"
+    )
 
 
-def elf_machine(path: Path) -> Optional[int]:
+def elf_machine(path: Path) -> int | None:
     """e_machine of an ELF file; None if it is no ELF file at all."""
     with path.open("rb") as f:
         head = f.read(20)
@@ -124,10 +149,9 @@ def elf_static(path: Path) -> bool:
         head = f.read(64)
         if len(head) < 64 or head[:6] != b"\x7fELF\x02\x01":
             return False
-        phoff, = struct.unpack_from("<Q", head, 32)
+        (phoff,) = struct.unpack_from("<Q", head, 32)
         size, count = struct.unpack_from("<HH", head, 54)
         f.seek(phoff)
         table = f.read(size * count)
     pt_interp = 3
-    return all(struct.unpack_from("<I", table, i * size)[0] != pt_interp
-               for i in range(count))
+    return all(struct.unpack_from("<I", table, i * size)[0] != pt_interp for i in range(count))

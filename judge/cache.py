@@ -5,6 +5,8 @@ full disk are all ordinary here.  So a thing in the cache either is complete
 or is not there: it is made in a directory of its own and renamed when done.
 """
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import fcntl
@@ -14,12 +16,12 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Callable, Iterator, Union
+from typing import Callable, Iterator
 
 from .errors import CannotTest
 
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]*")
-MAKING = ".making."                   # prefix of a directory still being made
+MAKING = ".making."  # prefix of a directory still being made
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 MB = 1_000_000
 
@@ -30,12 +32,16 @@ def root() -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as e:
-        raise CannotTest(f"cannot make the cache directory {path}: "
-                         f"{e.strerror}; set KMSGPIPE_CACHE to a directory "
-                         "of your own") from e
+        raise CannotTest(
+            f"cannot make the cache directory {path}: "
+            f"{e.strerror}; set KMSGPIPE_CACHE to a directory "
+            "of your own"
+        ) from e
     if not os.access(path, os.W_OK | os.X_OK):
-        raise CannotTest(f"cannot write to the cache directory {path}; set "
-                         "KMSGPIPE_CACHE to a directory of your own")
+        raise CannotTest(
+            f"cannot write to the cache directory {path}; set "
+            "KMSGPIPE_CACHE to a directory of your own"
+        )
     return path
 
 
@@ -48,15 +54,19 @@ def _place() -> Path:
         xdg = os.environ.get("XDG_CACHE_HOME", "")
         base = xdg if os.path.isabs(xdg) else os.path.expanduser("~/.cache")
         if not os.path.isabs(base):
-            raise CannotTest("no home directory to keep the cache in; set "
-                             "KMSGPIPE_CACHE to a directory of your own")
+            raise CannotTest(
+                "no home directory to keep the cache in; set "
+                "KMSGPIPE_CACHE to a directory of your own"
+            )
         path = Path(base) / "kmsgpipe"
     if re.search(r"[\s:#$%]", str(path)):
         # Headers are built against from here, and the kernel's makefiles
         # split such a path in two.
-        raise CannotTest(f"the kernel's makefiles cannot work in {path!s}: "
-                         "set KMSGPIPE_CACHE to a path without blanks, "
-                         "colons or $ % #")
+        raise CannotTest(
+            f"the kernel's makefiles cannot work in {path!s}: "
+            "set KMSGPIPE_CACHE to a path without blanks, "
+            "colons or $ % #"
+        )
     return path
 
 
@@ -90,13 +100,13 @@ def build_once(key: str, make: Callable[[Path], None], needs: int = 0) -> Path:
     if done.exists():
         return done
     with lock(key):
-        if done.exists():             # made while we waited
+        if done.exists():  # made while we waited
             return done
         _sweep(key)
         check_space(needs)
         temp = Path(tempfile.mkdtemp(prefix=f"{MAKING}{key}.", dir=root()))
         try:
-            temp.chmod(0o755)         # mkdtemp's 0700 would stay for good
+            temp.chmod(0o755)  # mkdtemp's 0700 would stay for good
             make(temp)
             temp.rename(done)
         except OSError as e:
@@ -134,8 +144,8 @@ def _sweep(mine: str) -> None:
     are reused, and a container sees none but its own.
     """
     for temp in root().glob(MAKING + "*"):
-        key = temp.name[len(MAKING):].rpartition(".")[0]
-        if key == mine:               # its lock is ours
+        key = temp.name[len(MAKING) :].rpartition(".")[0]
+        if key == mine:  # its lock is ours
             remove(temp)
             continue
         with _lock_file(key).open("a") as f:
@@ -168,12 +178,14 @@ def check_space(needs: int) -> None:
 def disk_full(needs: int = 0) -> CannotTest:
     free = shutil.disk_usage(root()).free
     much = f"; this step needs about {needs // MB} MB" if needs else ""
-    return CannotTest(f"the disk is full: {root()} has {free // MB} MB left"
-                      f"{much}. Make room, or set KMSGPIPE_CACHE to another "
-                      "disk")
+    return CannotTest(
+        f"the disk is full: {root()} has {free // MB} MB left"
+        f"{much}. Make room, or set KMSGPIPE_CACHE to another "
+        "disk"
+    )
 
 
-def digest(*parts: Union[str, bytes, Path]) -> str:
+def digest(*parts: str | bytes | Path) -> str:
     """A short name for all of that; of a Path, the content of the file."""
     total = hashlib.sha256()
     for part in parts:
@@ -184,7 +196,7 @@ def digest(*parts: Union[str, bytes, Path]) -> str:
                     one.update(chunk)
         else:
             one.update(part.encode() if isinstance(part, str) else part)
-        total.update(one.digest())    # fixed size: ("ab","c") != ("a","bc")
+        total.update(one.digest())  # fixed size: ("ab","c") != ("a","bc")
     return total.hexdigest()[:16]
 
 

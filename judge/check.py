@@ -19,9 +19,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Iterable, Sequence
 
-from . import arch, cache, image, kernel as kernels, width
+from . import arch, cache, image, width
 from .build import BuildFailed, copy_sources, kbuild
 from .errors import CannotTest
+from .checkpatch import find as find_checkpatch
 from .kernel import Kernel
 from .stages import TREE, Stage, shown
 
@@ -208,7 +209,7 @@ def checkpatch(place: Path, names: Sequence[str], ignore: Iterable[str] = ()) ->
     review = Review()
     if not names:
         return review
-    script = kernels.checkpatch()
+    script = find_checkpatch()
     # It reads .checkpatch.conf in $HOME and in the current folder, and spares the
     # camel case that it finds in include/: so it runs in an empty folder.
     with tempfile.TemporaryDirectory(dir=place, prefix="checkpatch-") as empty:

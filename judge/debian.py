@@ -10,6 +10,8 @@ Everything here is slow (a second per apt call): callers keep what they got
 in the cache, and come here only when it is not there.
 """
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import os
@@ -21,19 +23,24 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Tuple, TypeVar
+from typing import Callable, Sequence, TypeVar
 
-from . import cache
+from . import cache, progress
 from .errors import CannotTest
 
 T = TypeVar("T")
 
 # apt's words for "these lists are older than the archive".
-OUT_OF_DATE = ("404  Not Found", "Hash Sum mismatch", "File has unexpected size",
-               "Unable to locate package", "Can't find a source to download",
-               "Can't select candidate version", "No packages found")
-DISK_FULL = ("No space left on device", "enough free space",
-             "Disk quota exceeded")
+OUT_OF_DATE = (
+    "404  Not Found",
+    "Hash Sum mismatch",
+    "File has unexpected size",
+    "Unable to locate package",
+    "Can't find a source to download",
+    "Can't select candidate version",
+    "No packages found",
+)
+DISK_FULL = ("No space left on device", "enough free space", "Disk quota exceeded")
 
 # Lists of our own.  Hooks of the system's configuration would run with every
 # update (and want root), and its extra indexes (graphical package managers',
@@ -52,15 +59,29 @@ APT::Sandbox::User "root";
 Acquire::Languages "none";
 Acquire::GzipIndexes "true";
 """
-EXTRA_INDEXES = ("deb::DEP-11", "deb::DEP-11-icons", "deb::DEP-11-icons-small",
-                 "deb::DEP-11-icons-hidpi", "deb::DEP-11-icons-large",
-                 "deb::DEP-11-icons-large-hidpi", "deb::CNF",
-                 "deb::Contents-deb", "deb::Contents-udeb",
-                 "deb-src::Sources", "deb-src::Contents-dsc")
-QUICK_TO_FAIL = ("-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20",
-                 "-o", "Acquire::https::Timeout=20")
+EXTRA_INDEXES = (
+    "deb::DEP-11",
+    "deb::DEP-11-icons",
+    "deb::DEP-11-icons-small",
+    "deb::DEP-11-icons-hidpi",
+    "deb::DEP-11-icons-large",
+    "deb::DEP-11-icons-large-hidpi",
+    "deb::CNF",
+    "deb::Contents-deb",
+    "deb::Contents-udeb",
+    "deb-src::Sources",
+    "deb-src::Contents-dsc",
+)
+QUICK_TO_FAIL = (
+    "-o",
+    "Acquire::Retries=1",
+    "-o",
+    "Acquire::http::Timeout=20",
+    "-o",
+    "Acquire::https::Timeout=20",
+)
 
-_private: Tuple[str, ...] = ()        # apt options that choose our own lists
+_private: tuple[str, ...] = ()  # apt options that choose our own lists
 
 
 class OutOfDate(CannotTest):
@@ -71,9 +92,9 @@ class OutOfDate(CannotTest):
 class Package:
     name: str
     version: str
-    size: int                         # bytes to download
-    installed: int                    # bytes unpacked
-    depends: Tuple[str, ...]          # first alternatives, without versions
+    size: int  # bytes to download
+    installed: int  # bytes unpacked
+    depends: tuple[str, ...]  # first alternatives, without versions
     section: str
 
     def __str__(self) -> str:
@@ -86,7 +107,8 @@ def available() -> bool:
 
 # Finding
 
-def show(names: Sequence[str]) -> List[Package]:
+
+def show(names: Sequence[str]) -> list[Package]:
     """What apt would take for these names, from the lists in use."""
     if not names:
         return []
@@ -94,35 +116,41 @@ def show(names: Sequence[str]) -> List[Package]:
     return parse(run.stdout)
 
 
-def parse(text: str) -> List[Package]:
+def parse(text: str) -> list[Package]:
     """Packages out of apt-cache's paragraphs."""
     found = []
     for paragraph in re.split(r"\n\s*\n", text):
-        field: Dict[str, str] = dict(
-            re.findall(r"^([A-Za-z0-9-]+): *(.*(?:\n .*)*)", paragraph, re.M))
-        if "Filename" not in field:   # installed, but nowhere to fetch it
+        field: dict[str, str] = dict(
+            re.findall(r"^([A-Za-z0-9-]+): *(.*(?:\n .*)*)", paragraph, re.M)
+        )
+        if "Filename" not in field:  # installed, but nowhere to fetch it
             continue
-        found.append(Package(field["Package"], field["Version"],
-                             int(field.get("Size", 0)),
-                             int(field.get("Installed-Size", 0)) * 1024,
-                             depends(field.get("Depends", "")),
-                             field.get("Section", "")))
+        found.append(
+            Package(
+                field["Package"],
+                field["Version"],
+                int(field.get("Size", 0)),
+                int(field.get("Installed-Size", 0)) * 1024,
+                depends(field.get("Depends", "")),
+                field.get("Section", ""),
+            )
+        )
     return found
 
 
-def depends(field: str) -> Tuple[str, ...]:
+def depends(field: str) -> tuple[str, ...]:
     """'a (= 1) | b, c:any' -> ('a', 'c')"""
-    names = (re.match(r"[a-z0-9][a-z0-9+.-]*", word.strip())
-             for word in field.split(","))
+    names = (re.match(r"[a-z0-9][a-z0-9+.-]*", word.strip()) for word in field.split(","))
     return tuple(name.group() for name in names if name)
 
 
-def candidates(name_or_regex: str) -> List[Package]:
+def candidates(name_or_regex: str) -> list[Package]:
     """Packages of that name, or that the regex matches whole; newest first.
 
     The lists are renewed if they know none.
     """
-    def look() -> List[Package]:
+
+    def look() -> list[Package]:
         if re.fullmatch(r"[a-z0-9+.-]+", name_or_regex):
             return show([name_or_regex])
         known = _run(["apt-cache", *_private, "pkgnames"]).stdout.split()
@@ -134,7 +162,7 @@ def candidates(name_or_regex: str) -> List[Package]:
     return sorted(found, key=lambda p: version_key(p.version), reverse=True)
 
 
-def version_key(version: str) -> Tuple[List[int], str]:
+def version_key(version: str) -> tuple[list[int], str]:
     """Sorts 6.12.9 before 6.12.117, which as text it does not."""
     upstream = version.partition("~")[0]
     return [int(n) for n in re.findall(r"\d+", upstream)], version
@@ -146,18 +174,20 @@ def renew() -> bool:
     if _private:
         return False
     apt = cache.root() / "apt"
-    print("updating our own package lists (the system's are left alone)",
-          flush=True)
+    print("updating our own package lists (the system's are left alone)", flush=True)
     with cache.lock("apt"):
         for directory in ("state/lists/partial", "cache/archives/partial"):
             (apt / directory).mkdir(parents=True, exist_ok=True)
         conf = PRIVATE_CONF.format(apt=apt) + "".join(
-            f'Acquire::IndexTargets::{index}::DefaultEnabled "false";\n'
-            for index in EXTRA_INDEXES)
+            f'Acquire::IndexTargets::{index}::DefaultEnabled "false";\n' for index in EXTRA_INDEXES
+        )
         cache.write_atomic(apt / "apt.conf", conf)
         options = ("-c", str(apt / "apt.conf"))
-        run = _run(["apt-get", *options, *QUICK_TO_FAIL, "update"],
-                   watch=apt / "state/lists", label="package lists")
+        run = _run(
+            ["apt-get", *options, *QUICK_TO_FAIL, "update"],
+            watch=apt / "state/lists",
+            label="package lists",
+        )
     _complain(run, "the package lists", fatal=False)
     if not any((apt / "state/lists").glob("*Packages*")):
         raise _offline("the package lists", run)
@@ -177,12 +207,13 @@ def with_fresh_lists(action: Callable[[], T]) -> T:
 
 # Fetching
 
-def fetch(package: str, into: Optional[Path] = None) -> Path:
+
+def fetch(package: str, into: Path | None = None) -> Path:
     """The package's .deb, verified by apt."""
     return fetch_all([package], into)[0]
 
 
-def fetch_all(packages: Sequence[str], into: Optional[Path] = None) -> List[Path]:
+def fetch_all(packages: Sequence[str], into: Path | None = None) -> list[Path]:
     """The .deb of each package; the default place for them is the cache."""
     into = into or cache.root() / "debs"
     into.mkdir(parents=True, exist_ok=True)
@@ -192,14 +223,19 @@ def fetch_all(packages: Sequence[str], into: Optional[Path] = None) -> List[Path
         raise OutOfDate(f"apt does not offer {' '.join(unknown)}")
     size = sum(p.size for p in known.values())
     cache.check_space(size)
-    print(f"fetching {', '.join(packages)} ({megabytes(size)})", flush=True)
+    print(f"fetching {', '.join(packages)} ({progress.megabytes(size)})", flush=True)
     with tempfile.TemporaryDirectory(prefix=".fetch.", dir=into) as temp:
-        run = _run(["apt-get", *_private, *QUICK_TO_FAIL, "download", *packages],
-                   cwd=temp, watch=Path(temp), size=size, label="fetched")
+        run = _run(
+            ["apt-get", *_private, *QUICK_TO_FAIL, "download", *packages],
+            cwd=temp,
+            watch=Path(temp),
+            size=size,
+            label="fetched",
+        )
         _complain(run, _some(packages))
         debs = []
         for name in packages:
-            deb, = Path(temp).glob(f"{glob_escape(name)}_*.deb")
+            (deb,) = Path(temp).glob(f"{glob_escape(name)}_*.deb")
             debs.append(deb.replace(into / deb.name))
     return debs
 
@@ -215,21 +251,32 @@ def glob_escape(name: str) -> str:
 
 # Unpacking
 
+
 def extract(deb: Path, into: Path, only: Sequence[str] = ()) -> None:
     """Unpack a .deb's files; `only` names the folders wanted ("./boot")."""
     if not only:
         _unpacker(["dpkg-deb", "-x", str(deb), str(into)], deb)
         return
     # A kernel image package is 400 MB of drivers around 8 MB of kernel.
-    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)],
-                          stdout=subprocess.PIPE) as unpack:
-        _unpacker(["tar", "-x", "-C", str(into), "--no-same-owner", "-f", "-",
-                   *only], deb, stdin=unpack.stdout)
+    with subprocess.Popen(
+        ["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE
+    ) as unpack:
+        _unpacker(
+            ["tar", "-x", "-C", str(into), "--no-same-owner", "-f", "-", *only],
+            deb,
+            stdin=unpack.stdout,
+        )
 
 
-def _unpacker(command: List[str], deb: Path, stdin: object = None) -> None:
-    run = subprocess.run(command, stdin=stdin, stdout=subprocess.DEVNULL,
-                         stderr=subprocess.PIPE, text=True, errors="replace")
+def _unpacker(command: list[str], deb: Path, stdin: object = None) -> None:
+    run = subprocess.run(
+        command,
+        stdin=stdin,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    )
     if run.returncode == 0:
         return
     if any(word in run.stderr for word in DISK_FULL):
@@ -240,16 +287,19 @@ def _unpacker(command: List[str], deb: Path, stdin: object = None) -> None:
 
 def unpack(packages: Sequence[str], key: str) -> Path:
     """The packages' files in root()/key, fetched if they are not there."""
+
     def make(into: Path) -> None:
         # In there, so that an interrupted download is swept with the rest.
         debs = into / "debs"
         for deb in with_fresh_lists(lambda: fetch_all(packages, debs)):
             extract(deb, into)
         cache.remove(debs)
+
     return cache.build_once(key, make)
 
 
 # Running apt
+
 
 @dataclass(frozen=True)
 class Run:
@@ -258,28 +308,43 @@ class Run:
     stderr: str
 
 
-def _run(command: Sequence[str], cwd: Optional[str] = None,
-         watch: Optional[Path] = None, size: int = 0, label: str = "") -> Run:
+def _run(
+    command: Sequence[str],
+    cwd: str | None = None,
+    watch: Path | None = None,
+    size: int = 0,
+    label: str = "",
+) -> Run:
     """A command of apt's, quietly; `watch` is the directory that it fills."""
     if not shutil.which(command[0]):
-        raise CannotTest(f"this needs {command[0]}, which this distribution "
-                         "does not have; use KDIR= and KIMAGE=")
-    with tempfile.TemporaryFile("w+", errors="replace") as out, \
-         tempfile.TemporaryFile("w+", errors="replace") as err:
-        process = subprocess.Popen(command, cwd=cwd, stdout=out, stderr=err,
-                                   stdin=subprocess.DEVNULL,
-                                   env={**os.environ, "LC_ALL": "C"})
+        raise CannotTest(
+            f"this needs {command[0]}, which this distribution "
+            "does not have; use KDIR= and KIMAGE="
+        )
+    with tempfile.TemporaryFile("w+", errors="replace") as out, tempfile.TemporaryFile(
+        "w+", errors="replace"
+    ) as err:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            stdout=out,
+            stderr=err,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "LC_ALL": "C"},
+        )
         try:
             while watch and sys.stdout.isatty() and process.poll() is None:
                 time.sleep(0.2)
-                progress(f"  {label}: {megabytes(_filled(watch))}"
-                         + (f" of {megabytes(size)}" if size else ""))
+                progress.show(
+                    f"  {label}: {progress.megabytes(_filled(watch))}"
+                    + (f" of {progress.megabytes(size)}" if size else "")
+                )
             process.wait()
         finally:
             if process.poll() is None:
                 process.terminate()
                 process.wait()
-            progress("")
+            progress.show("")
         out.seek(0)
         err.seek(0)
         return Run(process.returncode, out.read(), err.read())
@@ -299,38 +364,38 @@ def _complain(run: Run, what: str, fatal: bool = True) -> None:
 
 
 def _offline(what: str, run: Run) -> CannotTest:
-    return CannotTest(f"cannot fetch {what}: {_reason(run)}. Connect to the "
-                      f"network once; after that {cache.root()} has "
-                      "everything and nothing is fetched any more")
+    return CannotTest(
+        f"cannot fetch {what}: {_reason(run)}. Connect to the "
+        f"network once; after that {cache.root()} has "
+        "everything and nothing is fetched any more"
+    )
 
 
 def _reason(run: Run) -> str:
     """apt's first complaint, without its address and its jargon."""
     lines = re.findall(r"^[EW]: *(.*)", run.stderr, re.M)
-    network = [m.group() for m in (re.search(
-        r"Temporary failure resolving '[^']*'|Could not (?:connect|resolve)[^(]*"
-        r"|Connection (?:failed|timed out)[^(]*|Unable to connect[^(]*", line)
-        for line in lines) if m]
+    network = [
+        m.group()
+        for m in (
+            re.search(
+                r"Temporary failure resolving '[^']*'|Could not (?:connect|resolve)[^(]*"
+                r"|Connection (?:failed|timed out)[^(]*|Unable to connect[^(]*",
+                line,
+            )
+            for line in lines
+        )
+        if m
+    ]
     reason = (network or lines or ["apt gave no reason"])[0]
     return reason.strip().rstrip(".")
 
 
 # Telling
 
+
 def _filled(directory: Path) -> int:
     total = 0
     for path in directory.rglob("*"):
-        with contextlib.suppress(OSError):     # renamed under our eyes
+        with contextlib.suppress(OSError):  # renamed under our eyes
             total += path.stat().st_size
     return total
-
-
-def megabytes(size: int) -> str:
-    digits = 0 if size >= 10 * cache.MB else 1
-    return f"{size / cache.MB:.{digits}f} MB"
-
-
-def progress(text: str) -> None:
-    """One line that is written over and over; nothing at all into a file."""
-    if sys.stdout.isatty():
-        print(f"\r\033[K{text}", end="", flush=True)

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from . import lab, report
 from .build import Built
 from .errors import CannotTest
-from .kernel import Kernel
 from .session import CTRL_C, Session, step
 from .snapshot import Resuming
 from .stages import TREE, Stage
@@ -97,11 +96,6 @@ def _play(vm: Vm, stage: Stage, items: list[Item]) -> None:
             wrong = wrong or _wrong(item, done.status)
         if wrong:
             raise DemoFailed(wrong)
-
-
-def introduce(stage: Stage, kernel: Kernel, how: str) -> None:
-    print(f"\n{stage.name}: {stage.title} - {stage.shown}")
-    _tell(f"{kernel.label}, {how}")
 
 
 def run(stage: Stage, built: Built, resuming: Resuming) -> bool:

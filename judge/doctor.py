@@ -3,24 +3,26 @@
 Looks only: it installs nothing, fetches nothing and boots nothing.
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, List, Optional, TextIO
+from typing import Iterator, TextIO
 
-from . import arch, cache, debian, kernel, tools, width
+from . import accel, arch, cache, checkpatch, debian, kernel, labkernel, progress, tools, width
 from .errors import CannotTest
 
 WIDTH = 79
 GOOD, LATER, OPTIONAL, BAD = "ok", "later", "absent", "MISSING"
-FIRST_SET_UP = 500 * cache.MB         # download, unpacking, and some air
+FIRST_SET_UP = 500 * cache.MB  # download, unpacking, and some air
 
 
 @dataclass(frozen=True)
 class Finding:
-    state: str                        # one of the four words above
+    state: str  # one of the four words above
     what: str
     detail: str
     remedy: str = ""
@@ -28,44 +30,47 @@ class Finding:
 
 def report(stream: TextIO) -> int:
     """Print it all; 0 if `make test` has what it needs or can get it."""
-    findings: List[Finding] = []
-    for look in (_machine, _tools, _cache, _kernel, _guest, _width, _checkpatch,
-                 _accelerator):
+    findings: list[Finding] = []
+    for look in LOOKS:
         try:
             rows = list(look())
-        except CannotTest as e:
-            rows = [Finding(BAD, look.__name__.strip("_"), str(e))]
+        except CannotTest as error:
+            rows = [Finding(BAD, look.__name__.strip("_"), str(error))]
         for row in rows:
             _write(stream, row)
         findings += rows
     bad = [row for row in findings if row.state == BAD]
     if not bad:
-        stream.write("\nEverything that `make test` needs is here"
-                     + (" or gets here by itself.\n"
-                        if any(r.state == LATER for r in findings) else ".\n"))
+        stream.write(
+            "\nEverything that `make test` needs is here"
+            + (" or gets here by itself.\n" if any(r.state == LATER for r in findings) else ".\n")
+        )
         return 0
     packages = sorted({tool.package for tool in tools.missing("test")})
     stream.write("\nNot everything that `make test` needs is here.\n")
     if packages and shutil.which("apt-get"):
-        stream.write("`make test` installs it if it may (root, or sudo); "
-                     "or type:\n    " + tools.command(packages) + "\n")
+        stream.write(
+            "`make test` installs it if it may (root, or sudo); "
+            "or type:\n    " + tools.command(packages) + "\n"
+        )
     return CannotTest.status
 
 
 def _write(stream: TextIO, row: Finding) -> None:
     head = f"{row.state:<8}{row.what:<20}"
     text = row.detail + (f"; {row.remedy}" if row.remedy else "")
-    stream.write(textwrap.fill(text, WIDTH, initial_indent=head,
-                               subsequent_indent=" " * 28,
-                               break_long_words=False,
-                               break_on_hyphens=False) + "\n")
-    stream.flush()                    # what comes next may take a while
+    filled = textwrap.fill(
+        text, WIDTH, initial_indent=head, subsequent_indent=" " * 28,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+    stream.write(filled + "\n")
+    stream.flush()  # what comes next may take a while
 
 
 def _machine() -> Iterator[Finding]:
     on = arch.host()
-    yield Finding(GOOD, "machine", f"{on.name}, {_distribution()}, "
-                  f"{len(os.sched_getaffinity(0))} processors")
+    processors = len(os.sched_getaffinity(0))
+    yield Finding(GOOD, "machine", f"{on.name}, {_distribution()}, {processors} processors")
 
 
 def _distribution() -> str:
@@ -82,9 +87,9 @@ def _tools() -> Iterator[Finding]:
         found = tool.found()
         if found:
             yield Finding(GOOD, tool.name, found)
-        elif tool.when == "check":
-            yield Finding(OPTIONAL, tool.name, f"{tool.why}, for `make check`",
-                          f"package {tool.package}")
+        elif tool.when in tools.OPTIONAL:
+            why = f"{tool.why}, for `make {tools.OPTIONAL[tool.when]}`"
+            yield Finding(OPTIONAL, tool.name, why, f"package {tool.package}")
         else:
             yield Finding(BAD, tool.name, tool.why, f"package {tool.package}")
 
@@ -92,12 +97,11 @@ def _tools() -> Iterator[Finding]:
 def _cache() -> Iterator[Finding]:
     root = cache.root()
     free = shutil.disk_usage(root).free
-    detail = (f"{root} ({debian.megabytes(_size(root))}, "
-              f"{free / 1000 / cache.MB:.1f} GB free)")
+    detail = f"{root} ({progress.megabytes(_size(root))}, {free / 1000 / cache.MB:.1f} GB free)"
     set_up = any(root.glob("kernel-*.json"))
     if free < (FIRST_SET_UP // 10 if set_up else FIRST_SET_UP):
-        yield Finding(BAD, "disk space", detail, "make room, or set "
-                      "KMSGPIPE_CACHE to a directory on another disk")
+        remedy = "make room, or set KMSGPIPE_CACHE to a directory on another disk"
+        yield Finding(BAD, "disk space", detail, remedy)
     else:
         yield Finding(GOOD, "cache", detail)
 
@@ -109,30 +113,42 @@ def _size(root: Path) -> int:
         for name in files:
             try:
                 total += os.lstat(os.path.join(folder, name)).st_blocks * 512
-            except OSError:           # another make is at work
+            except OSError:  # another make is at work
                 pass
     return total
 
 
 def _kernel() -> Iterator[Finding]:
-    spec: Optional[str] = os.environ.get("KERNEL")
+    spec = os.environ.get("KERNEL")
     found = kernel.known(spec)
+    if not found and spec in labkernel.LABS:
+        yield Finding(BAD, f"KERNEL={spec}", "not built yet", f"make kernel KERNEL={spec}")
+        return
     if found:
         kernel.check_options(found)
         yield Finding(GOOD, "kernel", found.label)
         yield Finding(GOOD, "kernel headers", _short(found.kdir))
         named = kernel.compiler_for(found)
         if named and not named.found():
-            yield Finding(BAD, named.name, named.why,
-                          f"package {named.package}")
+            yield Finding(BAD, named.name, named.why, f"package {named.package}")
         return
     if debian.available():
-        yield Finding(LATER, "kernel, headers", "fetched by the first `make "
-                      "test` (some 90 to 130 MB; no root needed)")
+        how = "fetched by the first `make test` (some 90 to 130 MB; no root needed)"
+        yield Finding(LATER, "kernel, headers", how)
     else:
-        yield Finding(BAD, "kernel, headers", "no Debian, so no stock kernel",
-                      "set KDIR= to a prepared or built kernel tree and "
-                      "KIMAGE= to its bzImage or vmlinux")
+        remedy = (
+            "set KDIR= to a prepared or built kernel tree and KIMAGE= to its bzImage or vmlinux"
+        )
+        yield Finding(BAD, "kernel, headers", "no Debian, so no stock kernel", remedy)
+
+
+def _lab_kernels() -> Iterator[Finding]:
+    for lab in labkernel.LABS.values():
+        note, what = labkernel.built(lab.name), f"KERNEL={lab.name}"
+        if labkernel.known(lab.name):
+            yield Finding(GOOD, what, f"Linux {note.get('version')} from {note.get('origin')}")
+        else:
+            yield Finding(OPTIONAL, what, f"{lab.says}; make kernel {what}")
 
 
 def _short(path: Path) -> str:
@@ -149,17 +165,17 @@ def _guest() -> Iterator[Finding]:
         if here:
             yield Finding(GOOD, f"{name} for the VM", _short(here))
         elif debian.available():
-            yield Finding(LATER, f"{name} for the VM", "fetched by the first "
-                          "`make test` (1 MB; no root needed)")
+            how = "fetched by the first `make test` (1 MB; no root needed)"
+            yield Finding(LATER, f"{name} for the VM", how)
         else:
-            yield Finding(BAD, f"{name} for the VM", "no static build of it "
-                          "on PATH", f"install {name}-static or similar")
+            remedy = f"install {name}-static or similar"
+            yield Finding(BAD, f"{name} for the VM", "no static build of it on PATH", remedy)
 
 
 def _width() -> Iterator[Finding]:
     on = arch.host()
     if not shutil.which("gcc"):
-        return                        # told above
+        return  # told above
     found = kernel.known(os.environ.get("KERNEL"))
     why = width.kernel_runs_none(found, on) if found else ""
     what, left_out = "32-bit programs", "without it some tests are left out"
@@ -170,29 +186,29 @@ def _width() -> Iterator[Finding]:
     elif width.last_failure(on):
         yield Finding(OPTIONAL, what, left_out, width.last_failure(on))
     elif on.compat and debian.available():
-        yield Finding(LATER, what, f"{' and '.join(width.packages(on.compat))}, "
-                      "fetched by the first `make test` (4 MB; no root needed)")
+        packages = " and ".join(width.packages(on.compat))
+        how = f"{packages}, fetched by the first `make test` (4 MB; no root needed)"
+        yield Finding(LATER, what, how)
     elif on.compat:
-        yield Finding(OPTIONAL, what, "gcc cannot link them; " + left_out,
-                      "install the distribution's static 32-bit C library")
+        remedy = "install the distribution's static 32-bit C library"
+        yield Finding(OPTIONAL, what, f"gcc cannot link them; {left_out}", remedy)
 
 
 def _checkpatch() -> Iterator[Finding]:
-    if (cache.root() / "checkpatch").is_dir():
-        yield Finding(GOOD, "checkpatch.pl", _short(kernel.checkpatch()))
+    if checkpatch.known():
+        yield Finding(GOOD, "checkpatch.pl", _short(checkpatch.find()))
     else:
-        yield Finding(LATER, "checkpatch.pl", "fetched by the first `make "
-                      "check` (some 150 MB, of which 0.3 MB is kept)")
+        how = "fetched by the first `make check` (some 150 MB, of which 0.3 MB is kept)"
+        yield Finding(LATER, "checkpatch.pl", how)
 
 
 ACCELERATORS = {"kvm": (GOOD, "KVM"), "tcg": (GOOD, "emulation")}
 
 
 def _accelerator() -> Iterator[Finding]:
-    try:
-        from . import accel
-    except ImportError:
-        return
     used, why = accel.known()
     state, what = ACCELERATORS.get(used, (LATER, "KVM"))
     yield Finding(state, what, why)
+
+
+LOOKS = (_machine, _tools, _cache, _kernel, _lab_kernels, _guest, _width, _checkpatch, _accelerator)

@@ -4,6 +4,8 @@ Both are kept apart from "your code failed": a student who reads a message
 from here has nothing to look for in their driver.
 """
 
+from __future__ import annotations
+
 
 class CannotTest(Exception):
     """No QEMU, no kernel, no disk...: nothing was judged.

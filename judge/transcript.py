@@ -35,15 +35,16 @@ VARYING: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
         ("major numbers in /proc/devices", r"^ *\d+ (kmsgpipe\w*)$", r"N \1"),
         ("dates in ls -l", r"\b[A-Z][a-z]{2} [ \d]\d (\d\d:\d\d| \d{4})", "DATE"),
         ("sizes of modules", r"^(kmsgpipe_\w+) +\d+ ", r"\1 N "),
-        ("the kernel, and how the VM is run", r"^ *(Linux|Debian) \d+\.\d+\S* \(.*$", "KERNEL"),
-        ("kernel releases", r"\b\d+\.\d+\.\d+(-\d+)?(-rt)?-(amd64|arm64)\b", "RELEASE"),
+        ("the kernel, and how the VM is run", r"^(\w+: | *)(Linux|Debian) \d+\.\d+\S* \(.*$",
+         r"\1KERNEL"),
+        ("kernel releases", r"\b\d+\.\d+\.\d+(-\d+)?(-rt)?-(amd64|arm64|debug|race|base)\b", "RELEASE"),
     )
 )
 
 # Lines that come once only: with an empty cache, or with two makes at a time.
 ONCE = re.compile(
     r"^(Booting a VM with|Trying whether KVM works|waiting for another make"
-    r"|The saved VM cannot be used)"
+    r"|The saved VM cannot be used|A debug kernel is built)"
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import textwrap
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Sequence
 
-from . import accel, arch, desk, image, kernel, record, report, tools
+from . import accel, arch, cmdline, desk, image, kernel, labkernel, record, report, tools
 from .build import Built, BuildFailed, build as build_module, clean as clean_builds
 from .errors import CannotTest, UsageError
 from .kernel import Kernel
@@ -39,9 +40,16 @@ def _kernel() -> Kernel:
 def _machine(for_kernel: Kernel) -> tuple[Machine, str]:
     """The VM to use, and how it is run in words."""
     on = arch.host()
-    machine = Machine(on, "tcg", for_kernel.image, image.initrd(on))
+    options = cmdline.options(for_kernel.config)
+    machine = Machine(on, "tcg", for_kernel.image, image.initrd(on), options=options)
     chosen, why = accel.choose(machine)
     return replace(machine, accel=chosen), why
+
+
+def _first_line(stages: Sequence[Stage], for_kernel: Kernel, how: str) -> str:
+    """Which stage, which kernel, and how it runs."""
+    names = " ".join(stage.name for stage in stages)
+    return textwrap.fill(f"{names}: {for_kernel.label}, {how}", 80, break_on_hyphens=False)
 
 
 def _shown(stage: Stage, get: Callable[[], Built]) -> Built | None:
@@ -63,6 +71,7 @@ def _try_build(stage: Stage, for_kernel: Kernel) -> Built | None:
 
 def build(stages: Sequence[Stage], chosen: bool) -> int:
     for_kernel = _kernel()
+    print(_first_line(stages, for_kernel, "only compiled"))
     status = 0
     for stage in stages:
         built = _try_build(stage, for_kernel)
@@ -191,12 +200,14 @@ def test(stages: Sequence[Stage], chosen: bool) -> int:
         builds = [pool.submit(build_module, stage, for_kernel) for stage in stages]
         try:
             for stage, building, source in zip(stages, builds, sources):
-                print(f"\n{stage.name}: {stage.title} - {stage.shown}")
+                print(f"\n{_first_line([stage], for_kernel, how)}")
                 every, left_out = _without_32_bits(_tests_of(stage), for_kernel)
                 tests = _chosen(every)
                 if left_out and not tests:
                     raise CannotTest(left_out)
-                print(f"  {for_kernel.label}, {how}\n" + (f"  {left_out}\n" if left_out else ""))
+                print(
+                    f"  {stage.title} - {stage.shown}\n" + (f"  {left_out}\n" if left_out else "")
+                )
                 judging = Judging(stage, tests, machine, every, source)
                 good, bad = _test_stage(judging, building)
                 passed, failed = passed + good, failed + bad
@@ -206,6 +217,8 @@ def test(stages: Sequence[Stage], chosen: bool) -> int:
         raise UsageError("none of these tests judges " + " ".join(stage.name for stage in stages))
     if len(stages) > 1:
         print(f"\nAll stages: {passed} behaviours hold, {failed} do not.")
+    if not os.environ.get("KERNEL") and labkernel.known("debug"):
+        print("A debug kernel is built: `make test KERNEL=debug` sees what this one lets pass.")
     return 1 if failed else 0
 
 
@@ -214,6 +227,7 @@ def check(stages: Sequence[Stage], chosen: bool) -> int:
 
     tools.require("check")
     for_kernel = kernel.find(os.environ.get("KERNEL") or None)
+    print(_first_line(stages, for_kernel, "only compiled"))
     parts = [(stage.name, "checkpatch --strict, W=1, sparse",
               partial(review.stage, stage, for_kernel)) for stage in stages]  # fmt: skip
     parts.append(("include", "checkpatch --strict", review.headers))
@@ -238,7 +252,8 @@ def zoo(stages: Sequence[Stage], chosen: bool) -> int:
     from . import zoo as cages
 
     for_kernel = _kernel()
-    machine, _ = _machine(for_kernel)
+    machine, how = _machine(for_kernel)
+    print(_first_line(stages, for_kernel, how))
     tests, left_out = _without_32_bits(image.tests(machine.arch), for_kernel)
     if left_out:
         print(left_out)
@@ -281,7 +296,7 @@ def demo(stages: Sequence[Stage], chosen: bool) -> int:
     machine, how = _machine(for_kernel)
     failed = 0
     for stage in stages:
-        player.introduce(stage, for_kernel, how)
+        print(f"\n{_first_line([stage], for_kernel, how)}\n  {stage.title} - {stage.shown}")
         with Resuming(machine) as resuming:
             built = _try_build(stage, for_kernel)
             failed += not (built and player.run(stage, built, resuming))
@@ -375,7 +390,8 @@ def shell(stages: Sequence[Stage], chosen: bool) -> int:
     if len(stages) != 1:
         raise UsageError(f"a shell is of one stage: make {stages[-1].name} shell")
     for_kernel = _kernel()
-    machine, _ = _machine(for_kernel)
+    machine, how = _machine(for_kernel)
+    print(_first_line(stages, for_kernel, how))
     with Resuming(machine) as resuming:
         built = _try_build(stages[0], for_kernel)
         return terminal.run(stages[0], built, resuming.ready()) if built else 1
@@ -411,7 +427,7 @@ def trace(stages: Sequence[Stage], chosen: bool) -> int:
         built = _try_build(stage, for_kernel)
         if not built:
             return 1
-        print(f"{stage.name}: {stage.title} - {stage.shown}\n  {for_kernel.label}, {how}")
+        print(f"{_first_line([stage], for_kernel, how)}\n  {stage.title} - {stage.shown}")
         return recorder.run(stage, built, resuming.ready())
 
 

@@ -39,26 +39,6 @@ LINE_LIMIT = 64 << 10
 # The memory that host and guest share; a PCI device's, so a power of two.
 WINDOW = 4 << 20
 
-# The allocator's own checks: freed memory is poisoned and checked, so that use after
-# free, double free and overruns are reported; user tracking names who allocated it.
-# Only for sizes that a message can have: the kernel itself lives in the small ones.
-_SIZES = ("64", "96", "128", "192", "256", "512", "1k", "2k", "4k", "8k")
-SLUB_DEBUG = "slub_debug=FZPU," + ",".join(f"kmalloc-{n},kmalloc-cg-{n}" for n in _SIZES)
-
-KERNEL_OPTIONS = (
-    # Warnings and worse: each character on the console takes longer than the code that
-    # it tells of. The whole log is in the guest's memory, for dmesg and for failed tests.
-    "loglevel=5",
-    # A rate limit would drop our marks, and a panic must end the VM at once.
-    "printk.devkmsg=on", "panic=-1", "printk.time=1",
-    SLUB_DEBUG,
-    # Zeroed memory would hide what a driver forgot to set.
-    "init_on_alloc=0",
-    # Each rmmod waits for grace periods; the rest costs time on every system call.
-    "rcupdate.rcu_expedited=1", "mitigations=off", "apparmor=0", "audit=0",
-)  # fmt: skip
-
-
 class VmGone(Exception):
     """The VM ended, or went silent, while we still wanted something from it."""
 
@@ -73,15 +53,16 @@ class Machine:
     initrd: Path
     cpus: int = 2
     memory_mb: int = 256
-    append: str = ""
+    # Of the kernel, see cmdline.py.
+    options: tuple[str, ...] = ()
 
     def command(self) -> list[str]:
         cpu = self.arch.kvm_cpu if self.accel == "kvm" else self.arch.tcg_cpu
         accel = "kvm" if self.accel == "kvm" else "tcg,thread=multi"
         append = [
-            f"console={self.arch.console}", *KERNEL_OPTIONS,
+            f"console={self.arch.console}", *self.options,
             *(self.arch.tcg_options if self.accel == "tcg" else ()),
-            f"JUDGE_PORT={self.arch.control}", f"SHELL_PORT={self.arch.shell}", self.append,
+            f"JUDGE_PORT={self.arch.control}", f"SHELL_PORT={self.arch.shell}",
         ]  # fmt: skip
         return [
             self.arch.qemu, "-accel", accel, *self.arch.machine, "-cpu", cpu,
@@ -92,7 +73,7 @@ class Machine:
             "-machine", "memory-backend=ram",
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-            "-kernel", str(self.image), "-initrd", str(self.initrd), "-append", " ".join(append).strip(),
+            "-kernel", str(self.image), "-initrd", str(self.initrd), "-append", " ".join(append),
         ]  # fmt: skip
 
 

@@ -32,8 +32,9 @@ class InScratchCache(unittest.TestCase):
         return list(self.root.glob(cache.MAKING + "*"))
 
     def child(self, code: str) -> subprocess.Popen:
-        return subprocess.Popen([sys.executable, "-c", code], cwd=TOP,
-                                stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            [sys.executable, "-c", code], cwd=TOP, stdout=subprocess.PIPE, text=True
+        )
 
 
 class Root(InScratchCache):
@@ -44,11 +45,14 @@ class Root(InScratchCache):
     def test_xdg_then_home(self) -> None:
         del os.environ["KMSGPIPE_CACHE"]
         home = str(self.root.parent)
-        for xdg, want in ((f"{home}/x", f"{home}/x/kmsgpipe"),
-                          ("", f"{home}/.cache/kmsgpipe"),
-                          ("relative", f"{home}/.cache/kmsgpipe")):
+        for xdg, want in (
+            (f"{home}/x", f"{home}/x/kmsgpipe"),
+            ("", f"{home}/.cache/kmsgpipe"),
+            ("relative", f"{home}/.cache/kmsgpipe"),
+        ):
             with self.subTest(xdg), mock.patch.dict(
-                    os.environ, {"HOME": home, "XDG_CACHE_HOME": xdg}):
+                os.environ, {"HOME": home, "XDG_CACHE_HOME": xdg}
+            ):
                 self.assertEqual(str(cache.root()), want)
 
     def test_not_writable(self) -> None:
@@ -70,6 +74,7 @@ class BuildOnce(InScratchCache):
         def make(into: Path) -> None:
             calls.append(into)
             (into / "thing").write_text("made")
+
         for _ in range(2):
             path = cache.build_once("key-1.0", make)
             self.assertEqual((path / "thing").read_text(), "made")
@@ -83,6 +88,7 @@ class BuildOnce(InScratchCache):
             (into / "closed" / "file").write_text("")
             (into / "closed").chmod(0o500)
             raise KeyboardInterrupt
+
         with self.assertRaises(KeyboardInterrupt):
             cache.build_once("key", fail)
         self.assertFalse((self.root / "key").exists())
@@ -90,25 +96,29 @@ class BuildOnce(InScratchCache):
         self.assertTrue(cache.build_once("key", lambda into: None).is_dir())
 
     def test_killed_maker_is_swept(self) -> None:
-        child = self.child("from judge import cache\nimport time\n"
-                           "def make(into):\n"
-                           "    print('in', flush=True)\n"
-                           "    time.sleep(60)\n"
-                           "cache.build_once('slow.key', make)\n")
+        child = self.child(
+            "from judge import cache\nimport time\n"
+            "def make(into):\n"
+            "    print('in', flush=True)\n"
+            "    time.sleep(60)\n"
+            "cache.build_once('slow.key', make)\n"
+        )
         self.assertEqual(child.stdout.readline(), "in\n")
         cache.build_once("other", lambda into: None)
-        self.assertEqual(len(self.left_behind()), 1)     # it lives: left alone
+        self.assertEqual(len(self.left_behind()), 1)  # it lives: left alone
         child.send_signal(signal.SIGKILL)
         child.communicate()
         cache.build_once("third", lambda into: None)
         self.assertEqual(self.left_behind(), [])
 
     def test_two_at_once(self) -> None:
-        code = ("from judge import cache\nimport os, time\n"
-                "def make(into):\n"
-                "    time.sleep(0.3)\n"
-                "    print('made')\n"
-                "cache.build_once('key', make)\n")
+        code = (
+            "from judge import cache\nimport os, time\n"
+            "def make(into):\n"
+            "    time.sleep(0.3)\n"
+            "    print('made')\n"
+            "cache.build_once('key', make)\n"
+        )
         children = [self.child(code) for _ in range(3)]
         said = "".join(child.communicate()[0] for child in children)
         self.assertEqual(said.count("made"), 1, said)
@@ -116,6 +126,7 @@ class BuildOnce(InScratchCache):
     def test_disk_full(self) -> None:
         def make(into: Path) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
+
         with self.assertRaisesRegex(CannotTest, "disk is full") as caught:
             cache.build_once("key", make, 12_000_000)
         self.assertIn(str(self.root), str(caught.exception))
@@ -135,8 +146,9 @@ class BuildOnce(InScratchCache):
 class Lock(InScratchCache):
     def test_says_once_that_it_waits(self) -> None:
         cache.root()
-        child = self.child("from judge import cache\n"
-                           "with cache.lock('x'):\n    print('got it')\n")
+        child = self.child(
+            "from judge import cache\n" "with cache.lock('x'):\n    print('got it')\n"
+        )
         with cache.lock("x"):
             line = child.stdout.readline()
         self.assertIn("waiting for another make", line)

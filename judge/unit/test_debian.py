@@ -1,10 +1,8 @@
 """Reading apt's answers; no apt is run here."""
 
-import io
 import os
 import tempfile
 import unittest
-from contextlib import redirect_stdout
 from pathlib import Path
 from unittest import mock
 
@@ -29,20 +27,27 @@ Status: install ok installed
 
 class Reading(unittest.TestCase):
     def test_paragraphs(self) -> None:
-        package, = debian.parse(SHOWN)
+        (package,) = debian.parse(SHOWN)
         self.assertEqual(package.name, "linux-headers-6.12.1+deb13-amd64")
         self.assertEqual(package.size, 3271240)
         self.assertEqual(package.installed, 10256 * 1024)
-        self.assertEqual(package.depends, (
-            "linux-base", "linux-headers-6.12.1+deb13-common",
-            "linux-image-6.12.1+deb13-amd64", "gcc-14"))
+        self.assertEqual(
+            package.depends,
+            (
+                "linux-base",
+                "linux-headers-6.12.1+deb13-common",
+                "linux-image-6.12.1+deb13-amd64",
+                "gcc-14",
+            ),
+        )
         self.assertEqual(debian.parse(""), [])
 
     def test_versions_sort_by_number(self) -> None:
         versions = ["6.12.9-1", "6.12.117-1~deb12u1", "6.1.192-2", "6.12.10-1"]
-        self.assertEqual(sorted(versions, key=debian.version_key),
-                         ["6.1.192-2", "6.12.9-1", "6.12.10-1",
-                          "6.12.117-1~deb12u1"])
+        self.assertEqual(
+            sorted(versions, key=debian.version_key),
+            ["6.1.192-2", "6.12.9-1", "6.12.10-1", "6.12.117-1~deb12u1"],
+        )
 
 
 class Trouble(unittest.TestCase):
@@ -61,15 +66,19 @@ class Trouble(unittest.TestCase):
     def test_offline_is_one_line(self) -> None:
         e = self.complaint(
             "E: Failed to fetch http://deb.debian.org/x.deb  Temporary failure "
-            "resolving 'deb.debian.org'\nE: Some files failed to download\n")
-        self.assertIn("cannot fetch the-package: Temporary failure resolving "
-                      "'deb.debian.org'.", str(e))
+            "resolving 'deb.debian.org'\nE: Some files failed to download\n"
+        )
+        self.assertIn(
+            "cannot fetch the-package: Temporary failure resolving " "'deb.debian.org'.", str(e)
+        )
         self.assertNotIn("\n", str(e))
         self.assertNotIsInstance(e, debian.OutOfDate)
 
     def test_old_lists(self) -> None:
-        for words in ("E: Failed to fetch http://x/y.deb  404  Not Found",
-                      "E: Unable to locate package y"):
+        for words in (
+            "E: Failed to fetch http://x/y.deb  404  Not Found",
+            "E: Unable to locate package y",
+        ):
             self.assertIsInstance(self.complaint(words), debian.OutOfDate)
 
     def test_disk_full(self) -> None:
@@ -81,8 +90,9 @@ class Trouble(unittest.TestCase):
         with mock.patch.object(debian, "renew", return_value=True):
             self.assertEqual(debian.with_fresh_lists(action), "found")
         action = mock.Mock(side_effect=debian.OutOfDate("old"))
-        with mock.patch.object(debian, "renew", return_value=False), \
-                self.assertRaises(debian.OutOfDate):
+        with mock.patch.object(debian, "renew", return_value=False), self.assertRaises(
+            debian.OutOfDate
+        ):
             debian.with_fresh_lists(action)
         self.assertEqual(action.call_count, 1)
 
@@ -90,11 +100,6 @@ class Trouble(unittest.TestCase):
         (Path(os.environ["KMSGPIPE_CACHE"]) / "key").mkdir()
         with mock.patch("subprocess.Popen", side_effect=AssertionError):
             debian.unpack(["anything"], "key")
-
-    def test_no_progress_line_into_a_file(self) -> None:
-        with redirect_stdout(io.StringIO()) as said:
-            debian.progress("half way")
-        self.assertEqual(said.getvalue(), "")
 
 
 if __name__ == "__main__":

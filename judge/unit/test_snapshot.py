@@ -132,7 +132,7 @@ class Resuming(unittest.TestCase):
 
     def test_key(self) -> None:
         keys = {snapshot._key(self.machine)}
-        for change in ({"append": "x"}, {"cpus": 4}, {"memory_mb": 512}, {"accel": "kvm"}):
+        for change in ({"options": ("x",)}, {"cpus": 4}, {"memory_mb": 512}, {"accel": "kvm"}):
             keys.add(snapshot._key(replace(self.machine, **change)))
         self.machine.image.write_text("another")
         keys.add(snapshot._key(self.machine))

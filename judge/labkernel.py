@@ -1,0 +1,244 @@
+"""The lab kernels: built here, small, and with checks that no stock kernel has.
+
+`make kernel KERNEL=debug` configures one by the fragments in judge/configs/ and builds it
+in a folder of the cache. All share one source tree. A later call builds only what a
+changed fragment has changed, and one that was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterable, TextIO
+
+from . import arch, cache, kernelsource, progress, tools, tree
+from .errors import CannotTest, UsageError
+from .kernelsource import Source
+from .tree import Kernel
+
+CONFIGS = Path(__file__).parent / "configs"
+
+
+@dataclass(frozen=True)
+class Lab:
+    """One kernel that can be built."""
+
+    name: str
+    fragments: tuple[str, ...]  # files of judge/configs/, without .config
+    says: str
+    steps: int  # about how many lines kbuild prints on the way
+    disk: int  # bytes that its folder takes
+    make: tuple[str, ...] = ()  # what only kbuild's own variables can say
+
+
+LABS = {
+    lab.name: lab
+    for lab in (
+        Lab("base", ("base",), "is small and checks nothing", 1500, 600 * cache.MB),
+        Lab("debug", ("base", "debug"), "reports bugs of memory and locking", 1600, 900 * cache.MB),
+        # Modules are watched, the kernel itself is not: see race.config.
+        Lab("race", ("base", "race"), "reports data races", 1500, 600 * cache.MB,
+            make=("KCSAN_SANITIZE=n",)),  # fmt: skip
+    )
+}
+DEFAULT = "debug"
+# Of our own make, or of the user's environment: nothing for the kernel's.
+NOT_FOR_KBUILD = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "KERNEL", "SOURCE", "V", "W", "C", "M", "O",
+                  "ARCH", "KBUILD_OUTPUT", "KCONFIG_CONFIG")  # fmt: skip
+# An option that is set, or "# ... is not set".
+OPTION = re.compile(r"^(?:# )?(CONFIG_\w+)(?:=(.*)| is not set)$", re.M)
+STEP = re.compile(r"^  [A-Z][A-Z0-9_+ ]*\s+(\S+)")
+# What kbuild and the compiler say when something is wrong with the source.
+TROUBLE = re.compile(r"\b(fatal error|error|Error|undefined reference)\b")
+FULL = ("No space left on device", "Disk quota exceeded")
+
+
+def folder(name: str) -> Path:
+    return cache.root() / f"lab-{name}"
+
+
+def _note(name: str) -> Path:
+    """Is there as long as the kernel is whole."""
+    return folder(name) / "built.json"
+
+
+def built(name: str) -> dict[str, str]:
+    """What is known of the kernel that was built: version, origin, config; {} if there is none."""
+    try:
+        return dict(json.loads(_note(name).read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def known(name: str) -> Kernel | None:
+    """The lab kernel, if it is built."""
+    note = built(name)
+    try:
+        # Not tree.load(): it looks into the image, which costs more than all the rest here.
+        config = tree.read_config(folder(name))
+        release = tree.read_release(folder(name))
+        image = folder(name) / "vmlinux"
+        if not note or not config or not image.stat().st_size:
+            return None
+        return Kernel(f"Linux {note['version']} ({name})", release, folder(name), image, config)
+    except (OSError, CannotTest):
+        return None
+
+
+def find(name: str) -> Kernel:
+    """The lab kernel; CannotTest says how to get it."""
+    kernel = known(name)
+    if not kernel:
+        raise CannotTest(f"KERNEL={name} is not built yet: make kernel KERNEL={name}")
+    if built(name).get("config") != _digest(name):
+        print(
+            f"KERNEL={name} was built with another config; to renew it: make kernel KERNEL={name}"
+        )
+    return kernel
+
+
+# -- the config -------------------------------------------------------------------------
+
+
+def config_text(name: str) -> str:
+    """All fragments of a lab kernel in one, with what its name and the machine add."""
+    parts = [(CONFIGS / f"{fragment}.config").read_text() for fragment in LABS[name].fragments]
+    parts.append("\n".join(arch.host().lab_options))
+    # So that `uname -r` tells lab kernels apart, and no module is loaded into another one.
+    parts.append(f'CONFIG_LOCALVERSION="-{name}"\n')
+    return "\n".join(parts)
+
+
+def _variables(lab: Lab) -> list[str]:
+    return [*arch.host().lab_make, *lab.make]
+
+
+def _digest(name: str) -> str:
+    return cache.digest(config_text(name), *_variables(LABS[name]))
+
+
+def lacking(asked: str, got: str) -> list[str]:
+    """The options that a .config does not have as they were asked for."""
+    have = tree.parse_config(got)
+    wanted = {option: value.strip('"') for option, value in OPTION.findall(asked)}
+    return [option for option, value in wanted.items() if have.get(option, "") != value]
+
+
+# -- building it ------------------------------------------------------------------------
+
+
+def verb() -> int:
+    """`make kernel`: builds one of them."""
+    name = os.environ.get("KERNEL") or DEFAULT
+    if name not in LABS:
+        says = ", ".join(f"{lab.name} ({lab.says})" for lab in LABS.values())
+        raise UsageError(f"make kernel builds a kernel of the course: KERNEL={says}; not {name}")
+    tools.require("kernel")
+    spec = os.environ.get("SOURCE", "")
+    try:
+        build(LABS[name], spec)
+    except KeyboardInterrupt:
+        print(
+            f"\nWhat is there is kept: `make kernel KERNEL={name}` goes on from here.", flush=True
+        )
+        raise
+    print(f"To judge with it: make lab5 test KERNEL={name}")
+    return 0
+
+
+def build(lab: Lab, spec: str) -> None:
+    with cache.lock(f"lab-{lab.name}"):
+        source = kernelsource.get(spec)
+        into = folder(lab.name)
+        note = {"config": _digest(lab.name), "tree": str(source.tree), "version": source.version,
+                "origin": source.origin}  # fmt: skip
+        # A tree of the user's may have changed since; one in the cache never does.
+        ours = source.tree.parent == cache.root()
+        if ours and known(lab.name) and built(lab.name) == note:
+            print(f"The {lab.name} kernel is built: Linux {source.version} from {source.origin}.")
+            return
+        print(f"building the {lab.name} kernel, which {lab.says}: Linux {source.version} "
+              f"from {source.origin}", flush=True)  # fmt: skip
+        start = time.monotonic()
+        if not into.exists():
+            cache.check_space(lab.disk)
+        into.mkdir(exist_ok=True)
+        _note(lab.name).unlink(missing_ok=True)
+        _configure(lab, source, into)
+        _make(lab, source, into, "vmlinux", "modules")
+        _drop_sources()
+        cache.write_atomic(_note(lab.name), json.dumps(note, indent=1) + "\n")
+        minutes = (time.monotonic() - start) / 60
+        print(f"The {lab.name} kernel is built ({minutes:.1f} min).")
+
+
+def _configure(lab: Lab, source: Source, into: Path) -> None:
+    asked = config_text(lab.name)
+    cache.write_atomic(into / "fragments.config", asked)
+    _make(lab, source, into, f"KCONFIG_ALLCONFIG={into}/fragments.config", "allnoconfig")
+    gone = lacking(asked, (into / ".config").read_text())
+    if gone:
+        print(f"Linux {source.version} does not have, or not this way: {', '.join(gone)}")
+
+
+def _drop_sources() -> None:
+    """Source trees in the cache that no lab kernel is built from any more."""
+    now = kernelsource.known()
+    used = {os.path.realpath(folder(name) / "source") for name in LABS}
+    for old in cache.root().glob("linux-*"):
+        if str(old) not in used and not (now and old == now.tree):
+            cache.remove(old)
+
+
+def _make(lab: Lab, source: Source, into: Path, *goals: str) -> None:
+    """One call of the kernel's make, its thousand lines in a log file."""
+    # It ends with us, and tidies up when it does.
+    command = ["setpriv", "--pdeathsig", "TERM", "make", f"-j{len(os.sched_getaffinity(0))}"]
+    command += ["-C", str(source.tree), f"O={into}", "LOCALVERSION="]
+    command += [*_variables(lab), *goals]
+    env = {k: v for k, v in os.environ.items() if k not in NOT_FOR_KBUILD}
+    log = into / "build.log"
+    try:
+        with log.open("w") as out, subprocess.Popen(
+            command, env={**env, "LC_ALL": "C"}, text=True, errors="replace",
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        ) as make:  # fmt: skip
+            try:
+                _follow(make.stdout, out, lab.steps)
+            except BaseException:
+                make.terminate()
+                make.wait()
+                raise
+    finally:
+        progress.show("")
+    if make.returncode:
+        raise _failure(lab, log)
+
+
+def _follow(output: Iterable[str], log: TextIO, expected: int) -> None:
+    """Keeps what make says, and shows how far it is."""
+    steps = 0
+    for line in output:
+        log.write(line)
+        step = STEP.match(line)
+        if step:
+            steps += 1
+            progress.show(f"  {steps} of about {max(steps, expected)}: {step[1]}")
+
+
+def _failure(lab: Lab, log: Path) -> CannotTest:
+    """Why the build failed, in one line out of many."""
+    lines = log.read_text(errors="replace").splitlines()
+    if any(words in line for line in lines for words in FULL):
+        return cache.disk_full(lab.disk)
+    ours = [line for line in lines if not line.startswith("make")]
+    why = next((line for line in ours if TROUBLE.search(line)), (ours or ["no reason given"])[-1])
+    return CannotTest(
+        f"the {lab.name} kernel does not build: {why.strip()} (all it said: {log}). "
+        f"When that is mended, `make kernel KERNEL={lab.name}` goes on from there"
+    )

@@ -1,0 +1,26 @@
+"""The kernel's command line follows from its config."""
+
+from __future__ import annotations
+
+import unittest
+
+from judge import cmdline
+
+
+class Options(unittest.TestCase):
+    def test_stock(self) -> None:
+        options = cmdline.options({"CONFIG_AUDIT": "y", "CONFIG_KASAN": "m"})
+        self.assertIn(cmdline.SLUB_DEBUG, options)
+        self.assertIn("audit=0", options)
+        self.assertNotIn("apparmor=0", options)
+        self.assertNotIn("kasan_multi_shot", options)
+
+    def test_kasan_instead_of_the_allocators_own_checks(self) -> None:
+        options = cmdline.options({"CONFIG_KASAN": "y"})
+        self.assertIn("kasan_multi_shot", options)
+        self.assertNotIn(cmdline.SLUB_DEBUG, options)
+        self.assertEqual(len(options), len(set(options)))
+
+
+if __name__ == "__main__":
+    unittest.main()
