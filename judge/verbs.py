@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Callable, Sequence
 
-from . import accel, arch, desk, image, kernel, record, report, tools
+from . import accel, arch, desk, image, kernel, needs, record, report, tools
 from .build import Built, BuildFailed, build as build_module, clean as clean_builds
 from .errors import CannotTest, UsageError
 from .kernel import Kernel
@@ -70,17 +70,6 @@ def build(stages: Sequence[Stage], chosen: bool) -> int:
 
 
 # -- test -------------------------------------------------------------------------------
-
-
-def _without_32_bits(tests: list[TestInfo], for_kernel: Kernel) -> tuple[list[TestInfo], str]:
-    """The tests that can be run, and a line about the others, if there are any."""
-    count = sum(test.bits == 32 for test in tests)
-    why = image.why_not_32_bits(arch.host(), for_kernel) if count else ""
-    if not why:
-        return tests, ""
-    return [test for test in tests if test.bits != 32], (
-        f"without the tests that are 32-bit programs ({count}): {why}"
-    )
 
 
 def _tests_of(stage: Stage) -> list[TestInfo]:
@@ -179,11 +168,11 @@ def test(stages: Sequence[Stage], chosen: bool) -> int:
         try:
             for stage, building, source in zip(stages, builds, sources):
                 print(f"\n{stage.name}: {stage.title} - {stage.shown}")
-                every, left_out = _without_32_bits(_tests_of(stage), for_kernel)
+                every, left_out = needs.runnable(_tests_of(stage), for_kernel)
                 tests = _chosen(every)
                 if left_out and not tests:
-                    raise CannotTest(left_out)
-                print(f"  {for_kernel.label}, {how}\n" + (f"  {left_out}\n" if left_out else ""))
+                    raise CannotTest("; ".join(left_out))
+                print("".join(f"  {line}\n" for line in (f"{for_kernel.label}, {how}", *left_out)))
                 judging = Judging(stage, tests, machine, every, source)
                 good, bad = _test_stage(judging, building)
                 passed, failed = passed + good, failed + bad
@@ -226,9 +215,9 @@ def zoo(stages: Sequence[Stage], chosen: bool) -> int:
 
     for_kernel = _kernel()
     machine, _ = _machine(for_kernel)
-    tests, left_out = _without_32_bits(image.tests(machine.arch), for_kernel)
-    if left_out:
-        print(left_out)
+    tests, left_out = needs.runnable(image.tests(machine.arch), for_kernel)
+    for line in left_out:
+        print(line)
     return cages.verb(stages, chosen, for_kernel, machine, tests)
 
 
@@ -240,8 +229,9 @@ def _courses() -> list[Course]:
     found = []
     for name, for_kernel in command.kernels(_kernel):
         machine, _ = _machine(for_kernel)
-        tests, left_out = _without_32_bits(image.tests(machine.arch), for_kernel)
-        print(left_out, end="\n" if left_out else "")
+        tests, left_out = needs.runnable(image.tests(machine.arch), for_kernel)
+        for line in left_out:
+            print(line)
         found.append(Course(name, for_kernel, machine, tuple(tests)))
     return found
 
@@ -337,7 +327,7 @@ def watch(stages: Sequence[Stage], chosen: bool) -> int:
     stage = _one(stages, chosen, "watch")
     for_kernel = _kernel()
     machine, _ = _machine(for_kernel)
-    every, _ = _without_32_bits(_tests_of(stage), for_kernel)
+    every, _ = needs.runnable(_tests_of(stage), for_kernel)
     tests = _chosen(every)
 
     def judge(get, on_verdict):
