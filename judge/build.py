@@ -13,6 +13,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Sequence
 
 from . import cache
 from .errors import CannotTest
@@ -57,12 +58,12 @@ def _copy(source: Path, target: Path) -> None:
     target.write_bytes(data)
 
 
-def _place(kernel: Kernel, tree: Path) -> Path:
+def _place(kernel: Kernel, tree: Path, options: Sequence[str]) -> Path:
     """Where this tree is compiled for this kernel: another place once the kernel is built anew."""
     config = kernel.kdir / "include/generated/autoconf.h"
     symbols = kernel.kdir / "Module.symvers"
     built = [str(path.stat().st_mtime_ns) for path in (config, symbols) if path.exists()]
-    key = cache.digest(str(kernel.kdir), kernel.release, str(tree), *built)
+    key = cache.digest(str(kernel.kdir), kernel.release, str(tree), *built, *options)
     return cache.root() / "build" / key
 
 
@@ -118,10 +119,15 @@ def messages(output: str, place: Path, tree: Path) -> str:
     return KERNEL_HEADERS.sub(r"\1", text).strip()
 
 
-def build(stage: Stage, kernel: Kernel, tree: Path | None = None) -> Built:
-    """Compiles the stage; a second call without a change costs nothing."""
+def build(
+    stage: Stage, kernel: Kernel, tree: Path | None = None, options: Sequence[str] = ()
+) -> Built:
+    """Compiles the stage; a second call without a change costs nothing.
+
+    With options, kbuild's variables, in a place of its own.
+    """
     tree = tree or stage.tree
-    place = _place(kernel, tree)
+    place = _place(kernel, tree, options)
     module = place / stage.folder / f"{stage.module}.ko"
     stripped = module.with_suffix(".stripped")
     stamp = module.with_suffix(".stamp")
@@ -132,7 +138,7 @@ def build(stage: Stage, kernel: Kernel, tree: Path | None = None) -> Built:
         if stamp.exists() and stamp.read_text() == digest and stripped.exists():
             return Built(module, stripped.read_bytes(), "")
         stamp.unlink(missing_ok=True)
-        done = kbuild(stage, kernel, place, "-s")
+        done = kbuild(stage, kernel, place, "-s", *options)
         text = messages(done.stdout, place, tree)
         if done.returncode or not module.exists():
             raise BuildFailed(text or "kbuild failed without a message; V=1 shows its commands")

@@ -12,7 +12,7 @@ import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace, replace
+from dataclasses import dataclass, field, replace
 from typing import Sequence
 
 from . import klog
@@ -120,6 +120,7 @@ class Trial:
         self.vms = 0
         self.scale = 1.0
         self.on_verdict = lambda verdict: None
+        self.on_vm_done = lambda vm: None  # after its tests, while it still lives
         self._lock = threading.Lock()
         self._shown = 0
         self._lanes: Sequence[Lane] = ()
@@ -154,7 +155,9 @@ class Trial:
                 if not left or why or self._stopped:
                     break
                 self.vms += 1
-                _Round(self, lane.vm(), left).run()
+                vm = lane.vm()
+                _Round(self, vm, left).run()
+                self.on_vm_done(vm)
                 lane.close()
         finally:
             lane.close()

@@ -221,6 +221,21 @@ def zoo(stages: Sequence[Stage], chosen: bool) -> int:
     return cages.verb(stages, chosen, for_kernel, machine, tests)
 
 
+def coverage(stages: Sequence[Stage], chosen: bool) -> int:
+    from . import coverage as counted
+
+    for_kernel = _kernel()
+    counted.check_kernel(for_kernel)
+    machine, how = _machine(for_kernel)
+    tests, left_out = needs.runnable(image.tests(machine.arch), for_kernel)
+    print("\n".join([f"{for_kernel.label}, {how}", *left_out]))
+    try:
+        return counted.verb(stages, for_kernel, machine, tests, _show)
+    except BuildFailed as failed:
+        print(failed)
+        return 1
+
+
 def _courses() -> list[Course]:
     """What a submission is judged on: kernels, their machines, and the tests for these."""
     from .grading import command
