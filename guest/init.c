@@ -8,6 +8,8 @@
  *   hello SECONDS SEED       set the clock, stir SEED into the random pool
  *   put HOW PATH MODE SIZE CRC
  *                            create PATH, or append to it, from the shared memory
+ *   get PATH OFFSET          copy PATH, from OFFSET on, to the shared memory; as much of
+ *                            it as fits there
  *   run UID PROGRAM ARG...   start a program, its output goes to this port
  *   session UID ROWS COLS [TERM]
  *                            start bash on the second port, with an empty kernel log
@@ -210,7 +212,7 @@ static bool pci_id_is(const char *device, const char *file, const char *id)
  * The memory that we share with the host is the second BAR of a PCI device
  * (QEMU's docs/specs/ivshmem-spec); sysfs maps it without any driver.
  */
-static const unsigned char *map_window(size_t *size)
+static unsigned char *map_window(size_t *size)
 {
 	DIR *devices = opendir("/sys/bus/pci/devices");
 	char path[PATH_MAX];
@@ -236,7 +238,7 @@ static const unsigned char *map_window(size_t *size)
 		if (fd < 0 || fstat(fd, &st))
 			continue;
 		*size = st.st_size;
-		window = mmap(NULL, *size, PROT_READ, MAP_SHARED, fd, 0);
+		window = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		close(fd);
 	}
 	if (devices)
@@ -244,20 +246,33 @@ static const unsigned char *map_window(size_t *size)
 	return window == MAP_FAILED ? NULL : window;
 }
 
+/* The shared memory, or NULL: then the host has its answer already. */
+static unsigned char *shared_window(size_t *size)
+{
+	static unsigned char *window;
+	static size_t room;
+
+	if (!window)
+		window = map_window(&room);
+	if (!window)
+		reply("@error no memory is shared with the host");
+	*size = room;
+	return window;
+}
+
 static void do_put(char **args)
 {
-	static const unsigned char *window;
-	static size_t room;
 	const char *path = args[1];
-	size_t size = strtoul(args[3], NULL, 10);
+	size_t room, size = strtoul(args[3], NULL, 10);
+	const unsigned char *window = shared_window(&room);
 	bool append = !strcmp(args[0], "append");
 	bool whole;
 	int fd;
 
 	if (!window)
-		window = map_window(&room);
-	if (!window || size > room) {
-		reply("@error no memory is shared with the host");
+		return;
+	if (size > room) {
+		reply("@error %zu bytes do not fit into the shared memory", size);
 		return;
 	}
 	if (crc32(window, size) != strtoul(args[4], NULL, 16)) {
@@ -276,6 +291,32 @@ static void do_put(char **args)
 		reply("@ok");
 	else
 		reply("@error %s: no space", path);
+}
+
+static void do_get(char **args)
+{
+	size_t room, size = 0;
+	unsigned char *window = shared_window(&room);
+	off_t offset = strtoull(args[1], NULL, 10);
+	ssize_t n = -1;
+	int fd;
+
+	if (!window)
+		return;
+	fd = open(args[0], O_RDONLY | O_CLOEXEC);
+	/* Files that a kernel makes up as they are read come in pieces. */
+	while (fd >= 0 && size < room) {
+		n = pread(fd, window + size, room - size, offset + size);
+		if (n <= 0)
+			break;
+		size += n;
+	}
+	if (n < 0)
+		reply("@error %s: %s", args[0], strerror(errno));
+	else
+		reply("@got %zu %08x", size, crc32(window, size));
+	if (fd >= 0)
+		close(fd);
 }
 
 static void become(uid_t uid)
@@ -611,9 +652,9 @@ static const struct {
 	int min_args;
 	void (*act)(char **args);
 } commands[] = {
-	{ "hello", 2, do_hello },   { "put", 5, do_put },	{ "run", 2, do_run },
-	{ "session", 3, do_session }, { "resize", 2, do_resize }, { "asleep", 0, do_asleep },
-	{ "settle", 0, do_settle }, { "off", 0, do_off },
+	{ "hello", 2, do_hello },   { "put", 5, do_put },	{ "get", 2, do_get },
+	{ "run", 2, do_run },	    { "session", 3, do_session }, { "resize", 2, do_resize },
+	{ "asleep", 0, do_asleep }, { "settle", 0, do_settle },	  { "off", 0, do_off },
 };
 
 static void obey(char *line)

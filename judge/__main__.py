@@ -27,6 +27,7 @@ VERBS: dict[str, tuple[str, Verb]] = {
     "demo": ("plays the lab plan's commands in the VM (no stage: capstone)", verbs.demo),
     "diff": ("what the stage changes against the one before", verbs.diff),
     "zoo": ("wrong drivers, each of which the tests must catch", verbs.zoo),
+    "coverage": ("which lines the tests reach, and why not the others", verbs.coverage),
     "start": ("makes your copy in work/, from the stage before", verbs.start),
     "hint": ("the next hint for the failure to work on", verbs.hint),
     "solution": ("the reference, as a diff against yours", verbs.solution),

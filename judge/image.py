@@ -25,8 +25,8 @@ CFLAGS = ["-O2", "-std=gnu11", "-Wall", "-Wextra", "-static", f"-I{TREE}/include
 TEST_SOURCES = [
     f"userland/tests/{name}.c"
     for name in ("loading", "text", "queue", "blocking", "polling", "signals", "faults",
-                 "control", "expiry", "sysfs", "concurrency", "capstone", "plan", "harness",
-                 "device", "module", "privilege", "slow")
+                 "control", "expiry", "sysfs", "concurrency", "capstone", "failing", "plan",
+                 "harness", "device", "inject", "module", "privilege", "slow")
 ]  # fmt: skip
 
 

@@ -12,12 +12,12 @@ class TestInfo:
     cpus: int
     page: str
     says: str
-    bits: int = 64  # of the program that makes the calls
+    needs: tuple[str, ...] = ()  # what not every kernel has; words of needs.NEEDS
 
     @classmethod
     def parse(cls, line: str) -> "TestInfo":
-        name, stages, cpus, page, says, bits = line.split("\t")
-        return cls(name, int(stages, 16), int(cpus), page, says, int(bits))
+        name, stages, cpus, page, says, needs = line.split("\t")
+        return cls(name, int(stages, 16), int(cpus), page, says, tuple(needs.split()))
 
     def judges(self, stage_number: int) -> bool:
         return bool(self.stages >> stage_number & 1)

@@ -12,7 +12,7 @@ import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace, replace
+from dataclasses import dataclass, field, replace
 from typing import Sequence
 
 from . import klog
@@ -121,6 +121,7 @@ class Trial:
         self.scale = 1.0
         self.on_verdict = lambda verdict: None
         self.patience = 0  # after so many tests that took all of their time, no more; 0: all
+        self.on_vm_done = lambda vm: None  # after its tests, while it still lives
         self._lock = threading.Lock()
         self._shown = 0
         self._lanes: Sequence[Lane] = ()
@@ -155,7 +156,9 @@ class Trial:
                 if not left or why or self._stopped:
                     break
                 self.vms += 1
-                _Round(self, lane.vm(), left).run()
+                vm = lane.vm()
+                _Round(self, vm, left).run()
+                self.on_vm_done(vm)
                 lane.close()
         finally:
             lane.close()

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Sequence
 
-from . import accel, arch, cmdline, desk, image, kernel, labkernel, record, report, tools
+from . import accel, arch, cmdline, desk, image, kernel, labkernel, needs, record, report, tools
 from .build import Built, BuildFailed, build as build_module, clean as clean_builds
 from .errors import CannotTest, UsageError
 from .kernel import Kernel
@@ -83,17 +83,6 @@ def build(stages: Sequence[Stage], chosen: bool) -> int:
 
 
 # -- test -------------------------------------------------------------------------------
-
-
-def _without_32_bits(tests: list[TestInfo], for_kernel: Kernel) -> tuple[list[TestInfo], str]:
-    """The tests that can be run, and a line about the others, if there are any."""
-    count = sum(test.bits == 32 for test in tests)
-    why = image.why_not_32_bits(arch.host(), for_kernel) if count else ""
-    if not why:
-        return tests, ""
-    return [test for test in tests if test.bits != 32], (
-        f"without the tests that are 32-bit programs ({count}): {why}"
-    )
 
 
 def _tests_of(stage: Stage) -> list[TestInfo]:
@@ -201,13 +190,12 @@ def test(stages: Sequence[Stage], chosen: bool) -> int:
         try:
             for stage, building, source in zip(stages, builds, sources):
                 print(f"\n{_first_line([stage], for_kernel, how)}")
-                every, left_out = _without_32_bits(_tests_of(stage), for_kernel)
+                every, left_out = needs.runnable(_tests_of(stage), for_kernel)
                 tests = _chosen(every)
                 if left_out and not tests:
-                    raise CannotTest(left_out)
-                print(
-                    f"  {stage.title} - {stage.shown}\n" + (f"  {left_out}\n" if left_out else "")
-                )
+                    raise CannotTest("; ".join(left_out))
+                says = (f"{stage.title} - {stage.shown}", *left_out)
+                print("".join(f"  {line}\n" for line in says))
                 judging = Judging(stage, tests, machine, every, source)
                 good, bad = _test_stage(judging, building)
                 passed, failed = passed + good, failed + bad
@@ -254,10 +242,25 @@ def zoo(stages: Sequence[Stage], chosen: bool) -> int:
     for_kernel = _kernel()
     machine, how = _machine(for_kernel)
     print(_first_line(stages, for_kernel, how))
-    tests, left_out = _without_32_bits(image.tests(machine.arch), for_kernel)
-    if left_out:
-        print(left_out)
+    tests, left_out = needs.runnable(image.tests(machine.arch), for_kernel)
+    for line in left_out:
+        print(line)
     return cages.verb(stages, chosen, for_kernel, machine, tests)
+
+
+def coverage(stages: Sequence[Stage], chosen: bool) -> int:
+    from . import coverage as counted
+
+    for_kernel = _kernel()
+    counted.check_kernel(for_kernel)
+    machine, how = _machine(for_kernel)
+    tests, left_out = needs.runnable(image.tests(machine.arch), for_kernel)
+    print("\n".join([f"{for_kernel.label}, {how}", *left_out]))
+    try:
+        return counted.verb(stages, for_kernel, machine, tests, _show)
+    except BuildFailed as failed:
+        print(failed)
+        return 1
 
 
 def _courses() -> list[Course]:
@@ -268,8 +271,9 @@ def _courses() -> list[Course]:
     found = []
     for name, for_kernel in command.kernels(_kernel):
         machine, _ = _machine(for_kernel)
-        tests, left_out = _without_32_bits(image.tests(machine.arch), for_kernel)
-        print(left_out, end="\n" if left_out else "")
+        tests, left_out = needs.runnable(image.tests(machine.arch), for_kernel)
+        for line in left_out:
+            print(line)
         found.append(Course(name, for_kernel, machine, tuple(tests)))
     return found
 
@@ -403,7 +407,7 @@ def watch(stages: Sequence[Stage], chosen: bool) -> int:
     stage = _one(stages, chosen, "watch")
     for_kernel = _kernel()
     machine, _ = _machine(for_kernel)
-    every, _ = _without_32_bits(_tests_of(stage), for_kernel)
+    every, _ = needs.runnable(_tests_of(stage), for_kernel)
     tests = _chosen(every)
 
     def judge(get, on_verdict):

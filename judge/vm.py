@@ -7,7 +7,7 @@ left in the file system and nobody else can connect:
   port      the guest's PID 1 (guest/init.c): commands, and the results of tests
   shell     an interactive bash, for demos, transcripts and `make lab3 shell`
 
-Files go in through a piece of memory that both sides see (QEMU's ivshmem): a serial
+Files go in and out through a piece of memory that both sides see (QEMU's ivshmem): a serial
 line takes a second for 30 kB, and a disk would need a driver that kernels lack.
 
 QEMU runs under setpriv --pdeathsig: it dies with us, whatever ends us.
@@ -38,6 +38,8 @@ LOG_LIMIT = 2 << 20
 LINE_LIMIT = 64 << 10
 # The memory that host and guest share; a PCI device's, so a power of two.
 WINDOW = 4 << 20
+# A file in the guest may grow while it is read, and never end.
+MOST_BYTES = 64 << 20
 
 class VmGone(Exception):
     """The VM ended, or went silent, while we still wanted something from it."""
@@ -244,6 +246,20 @@ class Vm:
             self._window[: len(chunk)] = chunk
             how = "append" if start else "create"
             self.ask("put", how, path, f"{mode:o}", str(len(chunk)), f"{zlib.crc32(chunk):08x}")
+
+    def get(self, path: str, most: int = MOST_BYTES) -> bytes:
+        """Reads a file of the guest."""
+        data = b""
+        while True:
+            size, crc = self.ask("get", path, str(len(data))).split()[1:]
+            chunk = self._window[: int(size)]
+            if f"{zlib.crc32(chunk):08x}" != crc:
+                raise VmGone(f"get: {path} was damaged on its way")
+            data += chunk
+            if len(chunk) < WINDOW:
+                return data
+            if len(data) > most:
+                raise VmGone(f"get: {path} has more than {most} bytes")
 
     # -- the interactive shell ------------------------------------------------------
 

@@ -8,10 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
-from judge import arch, cache, debian, image, verbs, width
+from judge import arch, cache, debian, image, width
 from judge.errors import CannotTest
 from judge.kernel import Kernel
-from judge.tests import TestInfo
 
 ON = arch.ARCHS[0]
 NONE = replace(ON, name="narrow", compat=None)
@@ -121,32 +120,6 @@ class Making(unittest.TestCase):
         with self.assertRaises(width.Unavailable):
             width.flags(NONE)
         self.assertIn("narrow", image.why_not_32_bits(NONE))
-
-
-class LeavingOut(unittest.TestCase):
-    WIDE = TestInfo.parse("fifo\tfffffffc\t1\tlab2.md#fifo\tit is first\t64")
-    NARROW = TestInfo.parse("fifo_in_32_bits\tfffffff0\t1\tlab2.md#fifo\tit is (32)\t32")
-
-    def split(self, why: str, *tests: TestInfo) -> tuple[list[TestInfo], str]:
-        with mock.patch.object(arch, "host", return_value=ON), \
-                mock.patch.object(image, "why_not_32_bits", return_value=why) as asked:
-            found = verbs._without_32_bits(list(tests), kernel())
-        self.assertEqual(asked.called, self.NARROW in tests)
-        return found
-
-    def test_all_can_run(self) -> None:
-        self.assertEqual(self.split("", self.WIDE, self.NARROW), ([self.WIDE, self.NARROW], ""))
-
-    def test_none_is_left_out_in_silence(self) -> None:
-        tests, said = self.split("no library", self.WIDE, self.NARROW)
-        self.assertEqual(tests, [self.WIDE])
-        self.assertEqual(said, "without the tests that are 32-bit programs (1): no library")
-
-    def test_nothing_is_said_of_nothing(self) -> None:
-        self.assertEqual(self.split("no library", self.WIDE), ([self.WIDE], ""))
-
-    def test_listed_from_lab_4_on(self) -> None:
-        self.assertEqual([self.NARROW.judges(n) for n in (1, 2, 3, 4)], [False] * 3 + [True])
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@
 
 #define PROGRAM_32	"/bin/kmsgpipe-test32"
 #define SUFFIX_32	"_in_32_bits"
+#define NEEDS_32	"32-bit-programs"
 
 const char *module_name, *module_path;
 int stage_number;
@@ -587,10 +588,15 @@ static size_t read_names(const char *path, struct run *runs, size_t max)
 
 static void list_all(void)
 {
-	for (const struct run *run = next_run(NULL); run; run = next_run(run))
-		printf("%s\t%x\t%d\t%s\t%s%s\t%d\n", run->name, stages_of(run),
+	for (const struct run *run = next_run(NULL); run; run = next_run(run)) {
+		printf("%s\t%x\t%d\t%s\t%s%s\t", run->name, stages_of(run),
 		       run->test->alone ? 1 : 2, run->test->page, run->test->says,
-		       run->in_32_bits ? " (32-bit program)" : "", run->in_32_bits ? 32 : 64);
+		       run->in_32_bits ? " (32-bit program)" : "");
+		/* What this run needs, which not every kernel has: words, or nothing. */
+		printf("%s%s%s\n", run->test->needs ? run->test->needs : "",
+		       run->test->needs && run->in_32_bits ? " " : "",
+		       run->in_32_bits ? NEEDS_32 : "");
+	}
 }
 
 /* One body of a test, for a runner that has executed us and holds the other end of @fd. */

@@ -33,12 +33,19 @@
 /* Before lab 4 no command and no struct tells a 32-bit program from a 64-bit one. */
 #define STAGES_IN_32_BITS FROM_STAGE(4)
 
+/*
+ * What not every kernel or machine has; the host leaves such a test out there and says so.
+ * judge/needs.py knows these words.
+ */
+#define FAULT_INJECTION	"fault-injection"
+
 /**
  * struct test - one behaviour
  * @name: what is said to be true when it passes, in words joined by '_'
  * @says: the behaviour as a sentence
  * @page: where docs/labs/ explains it, as FILE#ANCHOR
  * @params: module parameters to load with; NULL is none
+ * @needs: what not every kernel has, such as FAULT_INJECTION; NULL is nothing
  * @stages: for which stages it holds, a set of STAGE() bits
  * @seconds: time-out on the reference machine; 0 means DEFAULT_SECONDS
  * @loads_itself: the test loads and unloads the module on its own
@@ -52,6 +59,7 @@ struct test {
 	const char *says;
 	const char *page;
 	const char *params;
+	const char *needs;
 	unsigned int stages;
 	unsigned int seconds;
 	bool loads_itself;

@@ -167,20 +167,6 @@ SOLO(parameters_at_their_limits_hold,
 	check_limits("", KMSGPIPE_MAX_MSGS, KMSGPIPE_MSG_SIZE);
 }
 
-/* How many character devices have a number now, by whatever name. */
-static int device_numbers(void)
-{
-	FILE *devices = fopen("/proc/devices", "r");
-	char line[128];
-	int count = 0;
-
-	expect(devices, "open(\"/proc/devices\")", "a file", "%s", result(-1));
-	while (fgets(line, sizeof(line), devices))
-		count++;
-	fclose(devices);
-	return count;
-}
-
 SOLO(loads_and_unloads_100_times,
      .says = "100 times: load, use, unload with messages queued", .page = "lab2.md#memory",
      .stages = ALL_STAGES, .loads_itself = true, .as_root = true, .seconds = 20)

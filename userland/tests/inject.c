@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0
+#define _GNU_SOURCE
+#include "inject.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "harness.h"
+
+#define DEBUGFS "/sys/kernel/debug/"
+
+/* More than any call here has: loading a module takes a few hundred. */
+#define MOST_FAULTS 2000
+
+/* All code of modules is within so many bytes of any of them, and the kernel's is not. */
+#define MODULE_AREA (32UL << 20)
+
+static const char *const kinds[] = { "failslab", "fail_page_alloc", "fail_usercopy" };
+#define KINDS (sizeof(kinds) / sizeof(kinds[0]))
+
+static bool set(const char *kind, const char *knob, const char *value)
+{
+	char path[96];
+	bool done;
+	int fd;
+
+	snprintf(path, sizeof(path), DEBUGFS "%s/%s", kind, knob);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	done = write(fd, value, strlen(value)) == (ssize_t)strlen(value);
+	close(fd);
+	return done;
+}
+
+/* Code of which the allocations and copies count, from fail_in_module_only(). */
+static unsigned long first_code, last_code = ULONG_MAX;
+
+void fail_in_module_only(void)
+{
+	unsigned long code = 0;
+	char path[128];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/sys/module/%s/sections/.text", module_name);
+	file = fopen(path, "r");
+	expect(file && fscanf(file, "%lx", &code) == 1 && code, path,
+	       "the address of the module's code", "%s", result(-1));
+	fclose(file);
+	first_code = code - MODULE_AREA;
+	last_code = code + MODULE_AREA;
+}
+
+/* By default the kernel spares most allocations, and tells of each failure at length. */
+static void spare_nothing(void)
+{
+	char first[32], last[32];
+	bool done = set("failslab", "ignore-gfp-wait", "N") &&
+		    set("fail_page_alloc", "ignore-gfp-wait", "N") &&
+		    set("fail_page_alloc", "min-order", "0");
+
+	snprintf(first, sizeof(first), "%#lx", first_code);
+	snprintf(last, sizeof(last), "%#lx", last_code);
+	for (size_t i = 0; i < KINDS; i++) {
+		done = done && set(kinds[i], "verbose", "0");
+		/* Not every kernel has these two: without them, all code counts. */
+		set(kinds[i], "require-start", first);
+		set(kinds[i], "require-end", last);
+	}
+	expect(done, "write() to " DEBUGFS "fail*/*", "the kernel makes allocations fail on demand",
+	       "%s: no fault of the module", result(-1));
+}
+
+static int open_fail_nth(void)
+{
+	int fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+
+	expect(fd >= 0, "open(\"/proc/thread-self/fail-nth\")", "a file descriptor", "%s",
+	       result(fd));
+	return fd;
+}
+
+/*
+ * Makes the call with allocation or copy number @n failing; true if there was one. No other
+ * system call may come in between: reading the count is a copy, too.
+ */
+static bool make_call(int fail_nth, int n, long (*call)(void), struct outcome *outcome)
+{
+	char text[16], left[16] = "";
+	int error;
+
+	snprintf(text, sizeof(text), "%d", n);
+	expect_value(pwrite(fail_nth, text, strlen(text), 0), (long)strlen(text));
+	errno = 0;
+	outcome->ret = call();
+	error = errno;
+	/* It is this copy that fails if one was left: so there is none at all in @left. */
+	outcome->last = pread(fail_nth, left, sizeof(left) - 1, 0) < 0 || atoi(left);
+	/* The same here: it says 0 afterwards, either way. */
+	if (pwrite(fail_nth, "0", 1, 0) < 0 && errno != EFAULT)
+		test_fail("write() of 0 to fail-nth", "1", "%s", result(-1));
+	errno = error;
+	outcome->failed = outcome->ret == -1;
+	return !outcome->last;
+}
+
+int fail_each(const char *doing, long (*call)(void), void (*check)(const struct outcome *outcome))
+{
+	struct outcome outcome;
+	int fail_nth = open_fail_nth(), n = 1;
+
+	spare_nothing();
+	/* A page fault of ours may need memory, too: let none be left for later. */
+	expect(!mlockall(MCL_CURRENT | MCL_FUTURE), "mlockall()", "0", "%s", result(-1));
+	while (make_call(fail_nth, n, call, &outcome)) {
+		snprintf(outcome.did, sizeof(outcome.did),
+			 "%s, and allocation or user copy number %d in it fails", doing, n);
+		expect(!outcome.failed || errno == ENOMEM || errno == EFAULT, outcome.did,
+		       "-1 (ENOMEM), -1 (EFAULT), or success", "%s", result(outcome.ret));
+		check(&outcome);
+		expect(++n <= MOST_FAULTS, doing, "it comes to an end", "%d allocations", n);
+	}
+	snprintf(outcome.did, sizeof(outcome.did), "%s, after %d calls of which a part failed",
+		 doing, n - 1);
+	expect(!outcome.failed, outcome.did, "success", "%s", result(outcome.ret));
+	check(&outcome);
+	close(fail_nth);
+	return n - 1;
+}
