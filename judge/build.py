@@ -57,7 +57,7 @@ def _copy(source: Path, target: Path) -> None:
     target.write_bytes(data)
 
 
-def _place(kernel: Kernel, tree: Path) -> Path:
+def place_of(kernel: Kernel, tree: Path) -> Path:
     """Where this tree is compiled for this kernel: another place once the kernel is built anew."""
     config = kernel.kdir / "include/generated/autoconf.h"
     symbols = kernel.kdir / "Module.symvers"
@@ -92,7 +92,8 @@ def copy_sources(stage: Stage, tree: Path, place: Path) -> list[Path]:
     return copies
 
 
-def kbuild(stage: Stage, kernel: Kernel, place: Path, *extra: str) -> subprocess.CompletedProcess:
+def kbuild(stage: Stage, kernel: Kernel, place: Path, *extra: str,
+           seconds: int = BUILD_SECONDS) -> subprocess.CompletedProcess:  # fmt: skip
     """One call of kbuild on the copies in place, output and errors in one."""
     # It ends with us: our lock on the place does, and the next make wants to build there.
     command = ["setpriv", "--pdeathsig", "TERM", "make", "-j2", "-C", str(kernel.kdir)]
@@ -104,10 +105,10 @@ def kbuild(stage: Stage, kernel: Kernel, place: Path, *extra: str) -> subprocess
             [*command, *extra, "modules"], env={**env, "LC_ALL": "C"},
             text=True, errors="replace",
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            timeout=BUILD_SECONDS,
+            timeout=seconds,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise BuildFailed(f"the compiler did not end within {BUILD_SECONDS} s") from None
+        raise BuildFailed(f"the compiler did not end within {seconds} s") from None
 
 
 def messages(output: str, place: Path, tree: Path) -> str:
@@ -121,7 +122,7 @@ def messages(output: str, place: Path, tree: Path) -> str:
 def build(stage: Stage, kernel: Kernel, tree: Path | None = None) -> Built:
     """Compiles the stage; a second call without a change costs nothing."""
     tree = tree or stage.tree
-    place = _place(kernel, tree)
+    place = place_of(kernel, tree)
     module = place / stage.folder / f"{stage.module}.ko"
     stripped = module.with_suffix(".stripped")
     stamp = module.with_suffix(".stamp")
