@@ -26,7 +26,7 @@ TEST_SOURCES = [
     f"userland/tests/{name}.c"
     for name in ("loading", "text", "queue", "blocking", "polling", "signals", "faults",
                  "control", "expiry", "sysfs", "concurrency", "capstone", "failing", "plan",
-                 "harness", "device", "inject", "module", "privilege", "slow")
+                 "harness", "device", "inject", "leaks", "module", "privilege", "slow")
 ]  # fmt: skip
 
 

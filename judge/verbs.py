@@ -221,6 +221,7 @@ def check(stages: Sequence[Stage], chosen: bool) -> int:
     parts.append(("include", "checkpatch --strict", review.headers))
     if not chosen:
         parts.append(("userland", "checkpatch, gcc -Wall -Wextra", review.userland))
+        parts.append(("judge/reports", "checkpatch --strict", review.reports))
     seen: set[review.Finding] = set()
     # Each of these tools runs on one core: two at a time, shown in their order.
     with ThreadPoolExecutor(2) as pool:
@@ -467,6 +468,17 @@ def docs_check() -> int:
 
 def docs_update() -> int:
     return _docs(update=True)
+
+
+def reports() -> int:
+    from . import provoke
+
+    for_kernel = _kernel()
+    machine, how = _machine(for_kernel)
+    test = next(test for test in image.tests(machine.arch) if test.name == provoke.TEST)
+    print(f"{for_kernel.label}, {how}\n")
+    only = os.environ.get("TESTS", "").replace(",", " ").split()
+    return 1 if provoke.run(for_kernel, machine, test, only) else 0
 
 
 def unit() -> int:
