@@ -467,6 +467,7 @@ static bool run_test(const struct run *run, int index)
 	/* The host waits as long as this, and a bit for who has to be killed. */
 	printf("# begin %s %.1f\n", run->name, seconds);
 	fflush(stdout);
+	forget_log();
 	mark_log("begin", run->name);
 
 	outcome = run_group(body, run, seconds, &status);
