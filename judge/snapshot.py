@@ -1,6 +1,6 @@
-"""VMs that have booted once: saved to a file, and resumed from it in a fraction of a second.
+"""VMs that have booted once: saved, and resumed from that in a fraction of a second.
 
-The file is named by everything it depends on (QEMU, kernel, initramfs, options,
+The folder is named by everything it depends on (QEMU, kernel, initramfs, options,
 the CPU's model), so a stale one is never looked at. Its checksum is verified
 while QEMU is already reading it; on any doubt it is thrown away and made again.
 """
@@ -8,6 +8,7 @@ while QEMU is already reading it; on any doubt it is thrown away and made again.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -23,6 +24,8 @@ from .vm import Machine, Vm, VmGone, boot
 
 BOOT_SECONDS = 120
 RESUME_SECONDS = 30
+# What the checksum reads at once: enough to let go of Python's lock meanwhile.
+CHUNK = 1 << 20
 # Saved VMs to keep: one for each kernel and each state of the tests, lately used.
 KEEP = 12
 
@@ -54,24 +57,28 @@ def _key(machine: Machine) -> str:
     )  # fmt: skip
 
 
-def _checksum(path: Path) -> str:
-    with open(path, "rb") as state:
-        if hasattr(hashlib, "file_digest"):
-            return hashlib.file_digest(state, "sha256").hexdigest()
-        digest = hashlib.sha256()
-        while chunk := state.read(1 << 20):
-            digest.update(chunk)
-        return digest.hexdigest()
+def _checksum(folder: Path) -> str:
+    """Of both files; zeros in the memory, most of it, only count by what comes after them."""
+    digest = hashlib.sha256((folder / "state").read_bytes())
+    zeros = bytes(CHUNK)
+    with open(folder / "ram", "rb", buffering=0) as ram:
+        for number in itertools.count():
+            chunk = ram.read(CHUNK)
+            if not chunk:
+                return digest.hexdigest()
+            if chunk != zeros:
+                digest.update(b"%d:" % number)
+                digest.update(chunk)
 
 
 def _make(machine: Machine, folder: Path) -> None:
     start = time.monotonic()
     with boot(machine, BOOT_SECONDS) as vm:
-        vm.save(folder / "state")
+        vm.save(folder)
     (folder / "about.json").write_text(
         json.dumps(
             {
-                "sha256": _checksum(folder / "state"),
+                "sha256": _checksum(folder),
                 "seconds": round(time.monotonic() - start, 2),
                 "command": machine.command(),
             },
@@ -106,14 +113,14 @@ class Resuming:
         self.folder = prepare(self.machine)
         # Held open: as long as it is, no other folder can get its inode number.
         self._held = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-        self.vm = Vm(self.machine, restore=self.folder / "state")
+        self.vm = Vm(self.machine, restore=self.folder)
         self._sum = ""
         self._checker = threading.Thread(target=self._check)
         self._checker.start()
 
     def _check(self) -> None:
         try:
-            self._sum = _checksum(self.folder / "state")
+            self._sum = _checksum(self.folder)
         except OSError:
             self._sum = "unreadable"
 

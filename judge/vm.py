@@ -11,10 +11,14 @@ Files go in and out through a piece of memory that both sides see (QEMU's ivshme
 line takes a second for 30 kB, and a disk would need a driver that kernels lack.
 
 QEMU runs under setpriv --pdeathsig: it dies with us, whatever ends us.
+
+A saved VM is two files. `ram` is the guest's memory as it is: QEMU maps it, so that what
+a guest does not touch costs nothing, and what it writes stays its own. `state` is the rest.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mmap
 import os
@@ -40,6 +44,13 @@ LINE_LIMIT = 64 << 10
 WINDOW = 4 << 20
 # A file in the guest may grow while it is read, and never end.
 MOST_BYTES = 64 << 20
+# Pieces of a saved VM's memory; one that is all zeros takes no room on the disk.
+RAM_BLOCK = 64 << 10
+# Memory that QEMU shares with a file is left out of its stream.
+NO_RAM = {"capabilities": [{"capability": "x-ignore-shared", "state": True}]}
+# QEMU's own complaints: the first ones tell most.
+COMPLAINT_LIMIT = 4 << 10
+
 
 class VmGone(Exception):
     """The VM ended, or went silent, while we still wanted something from it."""
@@ -69,9 +80,6 @@ class Machine:
         return [
             self.arch.qemu, "-accel", accel, *self.arch.machine, "-cpu", cpu,
             "-smp", str(self.cpus), "-m", str(self.memory_mb),
-            # Named first, it is the first block of QEMU's memory. QEMU 10.0 aborts when it saves a
-            # VM in which another block is, and is smaller: our window was.
-            "-object", f"memory-backend-ram,id=ram,size={self.memory_mb}M",
             "-machine", "memory-backend=ram",
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
@@ -83,6 +91,7 @@ class Vm:
     """A running VM. Every wait has a deadline; use it as a context manager."""
 
     def __init__(self, machine: Machine, restore: Path | None = None):
+        """Boots it, or has it come back from the folder that save() has filled."""
         self.machine = machine
         self.log = bytearray()
         self.log_overflow = False
@@ -93,54 +102,80 @@ class Vm:
         self._qmp_partial = bytearray()
         self._selector = selectors.DefaultSelector()
         self._open = 0
+        self._complaint = bytearray()
+        self._ram = -1  # of a VM that boots: its memory, for save()
         self._start(restore)
 
     def _start(self, restore: Path | None) -> None:
-        fds: list[int] = []
+        theirs: list[int] = []  # what QEMU inherits
         args = ["setpriv", "--pdeathsig", "KILL", *self.machine.command()]
-        theirs = []
-        for name, device in (
-            ("console", ["-serial", "chardev:console"]),
-            ("port", ["-serial", "chardev:port"]),
-            ("shell", ["-device", "pci-serial,chardev=shell"]),
-            ("qmp", ["-mon", "chardev=qmp,mode=control"]),
-        ):
-            ours, other = socket.socketpair()
-            ours.setblocking(False)
-            setattr(self, f"_{name}", ours)
-            self._selector.register(ours, selectors.EVENT_READ, getattr(self, f"_on_{name}"))
-            self._open += 1
-            theirs.append(other)
-            fds.append(other.fileno())
-            args += ["-chardev", f"socket,id={name},fd={other.fileno()}", *device]
+        args += self._memories(restore, theirs)
+        args += self._channels(theirs)
         if restore:
-            state = open(restore, "rb")
-            theirs.append(state)
-            fds.append(state.fileno())
-            args += ["-incoming", f"fd:{state.fileno()}"]
-        window = os.memfd_create("window")
-        os.ftruncate(window, WINDOW)
-        self._window = mmap.mmap(window, WINDOW)
-        fds.append(window)
-        args += [
-            "-object", f"memory-backend-file,id=window,share=on,size={WINDOW},"
-            f"mem-path=/proc/self/fd/{window}",
-            # Without "master" QEMU refuses to save a VM that has the device.
-            "-device", "ivshmem-plain,memdev=window,master=on",
-        ]  # fmt: skip
+            theirs.append(os.open(restore / "state", os.O_RDONLY | os.O_CLOEXEC))
+            args += ["-incoming", "defer"]
+        errors = self._listen("stderr")
         try:
             self._process = subprocess.Popen(
-                args, pass_fds=fds, stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                args, pass_fds=theirs, stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=errors,
                 # Ctrl-C is for us: we end the VM, and say so.
                 start_new_session=True,
             )  # fmt: skip
         except FileNotFoundError as error:
             raise CannotTest(f"cannot start {error.filename}; `make doctor` tells more") from None
         finally:
-            for end in theirs:
-                end.close()
-            os.close(window)
+            for fd in (*theirs, errors):
+                os.close(fd)
+        if restore:
+            # Not waited for: it comes back while we do something else.
+            self._qmp_send("qmp_capabilities")
+            self._qmp_send("migrate-set-capabilities", **NO_RAM)
+            self._qmp_send("migrate-incoming", uri=f"fd:{theirs[-1]}")
+
+    def _memories(self, restore: Path | None, theirs: list[int]) -> list[str]:
+        """The guest's memory, and the window. In this order: QEMU 10.0 cannot save others."""
+        if restore:
+            ram = os.open(restore / "ram", os.O_RDWR | os.O_CLOEXEC)
+        else:
+            ram = os.memfd_create("ram")
+            os.ftruncate(ram, self.machine.memory_mb << 20)
+            self._ram = os.dup(ram)
+        window = os.memfd_create("window")
+        os.ftruncate(window, WINDOW)
+        self._window = mmap.mmap(window, WINDOW)
+        theirs += [ram, window]
+        backend = "memory-backend-file,mem-path=/proc/self/fd"
+        return [
+            "-object", f"{backend}/{ram},id=ram,size={self.machine.memory_mb}M,"
+            f"share={'off' if restore else 'on'}",
+            # Only we write there, so a private mapping shows it to the guest, too. A shared one
+            # has to be at the same address when a VM comes back, and has none then.
+            "-object", f"{backend}/{window},id=window,size={WINDOW},share=off",
+            # Without "master" QEMU refuses to save a VM that has the device.
+            "-device", "ivshmem-plain,memdev=window,master=on",
+        ]  # fmt: skip
+
+    def _channels(self, theirs: list[int]) -> list[str]:
+        args = []
+        for name, device in (
+            ("console", ["-serial", "chardev:console"]),
+            ("port", ["-serial", "chardev:port"]),
+            ("shell", ["-device", "pci-serial,chardev=shell"]),
+            ("qmp", ["-mon", "chardev=qmp,mode=control"]),
+        ):
+            theirs.append(self._listen(name))
+            args += ["-chardev", f"socket,id={name},fd={theirs[-1]}", *device]
+        return args
+
+    def _listen(self, name: str) -> int:
+        """Makes a channel; what arrives goes to _on_NAME(). Returns QEMU's end of it."""
+        ours, other = socket.socketpair()
+        ours.setblocking(False)
+        setattr(self, f"_{name}", ours)
+        self._selector.register(ours, selectors.EVENT_READ, getattr(self, f"_on_{name}"))
+        self._open += 1
+        return other.detach()
 
     # -- what arrives ---------------------------------------------------------------
 
@@ -165,6 +200,9 @@ class Vm:
         for line in whole:
             if line.strip():
                 self._qmp_lines.append(json.loads(line))
+
+    def _on_stderr(self, data: bytes) -> None:
+        self._complaint += data[: COMPLAINT_LIMIT - len(self._complaint)]
 
     def log_lines(self, start: int = 0) -> list[str]:
         """The console's lines from that one on; the last may be on its way still: left out."""
@@ -271,9 +309,11 @@ class Vm:
 
     # -- QEMU itself ----------------------------------------------------------------
 
-    def qmp(self, command: str, seconds: float = 30, **arguments: object) -> dict:
+    def _qmp_send(self, command: str, **arguments: object) -> None:
         message = {"execute": command, "arguments": arguments}
         self._send(self._qmp, json.dumps(message).encode() + b"\n")
+
+    def _qmp_answer(self, command: str, seconds: float) -> dict:
         while True:
             self.wait(lambda: bool(self._qmp_lines), seconds, f"QMP answer to {command}")
             answer = self._qmp_lines.popleft()
@@ -282,36 +322,47 @@ class Vm:
             if "return" in answer:
                 return answer["return"]
 
+    def qmp(self, command: str, seconds: float = 30, **arguments: object) -> dict:
+        self._qmp_send(command, **arguments)
+        return self._qmp_answer(command, seconds)
+
     def wait_resumed(self, seconds: float) -> None:
         """Until a restored VM runs. What is typed before that is lost with its old state."""
         deadline = time.monotonic() + seconds
-        self.qmp("qmp_capabilities", seconds)
+        for command in ("qmp_capabilities", "migrate-set-capabilities", "migrate-incoming"):
+            self._qmp_answer(command, seconds)
         while self.qmp("query-status", seconds)["status"] != "running":
             if time.monotonic() > deadline:
                 raise VmGone(f"the VM does not run within {seconds:.0f} s")
             self.pump(0.01)
 
-    def save(self, path: Path, seconds: float = 60) -> None:
-        """Saves the VM's state to a file. The VM stays paused after that."""
+    def save(self, folder: Path, seconds: float = 60) -> None:
+        """Saves a VM that has booted. It stays paused after that."""
         self.qmp("qmp_capabilities")
         self.qmp("migrate-set-parameters", **{"max-bandwidth": 1 << 40})
-        with open(path, "wb") as state:
+        self.qmp("migrate-set-capabilities", **NO_RAM)
+        with open(folder / "state", "wb") as state:
             # QEMU's end of this descriptor travels over the monitor's socket.
             message = b'{"execute": "getfd", "arguments": {"fdname": "state"}}\n'
             socket.send_fds(self._qmp, [message], [state.fileno()])
-            self.wait(lambda: bool(self._qmp_lines), seconds, "QMP answer to getfd")
-            answer = self._qmp_lines.popleft()
-            if "error" in answer:
-                raise VmGone(f"QMP getfd: {answer['error'].get('desc')}")
+            self._qmp_answer("getfd", seconds)
             self.qmp("migrate", uri="fd:state")
             deadline = time.monotonic() + seconds
-            while True:
-                status = self.qmp("query-migrate").get("status")
-                if status == "completed":
-                    return
+            while (status := self.qmp("query-migrate").get("status")) != "completed":
                 if status in ("failed", "cancelled") or time.monotonic() > deadline:
                     raise VmGone(f"saving the VM's state: {status}")
                 self.pump(0.02)
+        self._save_ram(folder / "ram")
+
+    def _save_ram(self, path: Path) -> None:
+        size, zeros = self.machine.memory_mb << 20, bytes(RAM_BLOCK)
+        with open(path, "wb", buffering=0) as ram:
+            ram.truncate(size)
+            for start in range(0, size, RAM_BLOCK):
+                block = os.pread(self._ram, RAM_BLOCK, start)
+                if block != zeros:
+                    ram.seek(start)
+                    ram.write(block)
 
     def abandon(self) -> None:
         """Makes whoever waits for this VM, in whatever thread, get VmGone."""
@@ -319,15 +370,20 @@ class Vm:
 
     def kill(self) -> str:
         """Ends the VM; returns what QEMU itself complained about. Again does no harm."""
-        if self._process.stderr.closed:
+        if self._window.closed:
             return ""
         self._process.kill()
-        _, complaint = self._process.communicate()
+        self._process.wait()
+        with contextlib.suppress(OSError):
+            while data := self._stderr.recv(65536):
+                self._on_stderr(data)
         self._selector.close()
         self._window.close()
-        for name in ("console", "port", "shell", "qmp"):
+        for name in ("console", "port", "shell", "qmp", "stderr"):
             getattr(self, f"_{name}").close()
-        return complaint.decode(errors="replace").strip()
+        if self._ram >= 0:
+            os.close(self._ram)
+        return self._complaint.decode(errors="replace").strip()
 
     def __enter__(self) -> "Vm":
         return self

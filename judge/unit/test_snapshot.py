@@ -26,11 +26,12 @@ class FakeVm:
 
     def __init__(self, machine, restore=None):
         self.killed = 0
-        self.state = Path(restore).read_text() if restore else "state"
+        self.state = (restore / "state").read_text() if restore else "state"
         FakeVm.made.append(self)
 
-    def save(self, path: Path) -> None:
-        path.write_text(f"state {FakeVm.boots}")
+    def save(self, folder: Path) -> None:
+        (folder / "state").write_text(f"state {FakeVm.boots}")
+        (folder / "ram").write_bytes(bytes(snapshot.CHUNK) + b"code" + bytes(snapshot.CHUNK))
 
     def wait_resumed(self, seconds: float) -> None:
         if FakeVm.answers and FakeVm.answers[0] == "silence":
@@ -91,7 +92,7 @@ class Resuming(unittest.TestCase):
             path.write_bytes(path.read_bytes()[:-1])
 
         about = {"[]": "about.json", "": "about.json", "{}": "about.json",
-                 '{"sha256": ""}': "about.json", "state X": "state"}  # fmt: skip
+                 '{"sha256": ""}': "about.json", "state X": "state", "code": "ram"}  # fmt: skip
         for count, (text, name) in enumerate(about.items(), 2):
             with self.subTest(name=name, text=text):
                 self.resume()
@@ -143,7 +144,18 @@ class Resuming(unittest.TestCase):
     def test_about_tells_the_sum(self) -> None:
         self.resume()
         about = json.loads((self.folder() / "about.json").read_text())
-        self.assertEqual(about["sha256"], snapshot._checksum(self.folder() / "state"))
+        self.assertEqual(about["sha256"], snapshot._checksum(self.folder()))
+
+    def test_sum_knows_where_something_stands_between_zeros(self) -> None:
+        chunk = snapshot.CHUNK
+        sums = set()
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "state").write_text("state")
+            for at in (0, 1, chunk, 3 * chunk):
+                (folder / "ram").write_bytes(bytes(at) + b"x" + bytes(4 * chunk - at - 1))
+                sums.add(snapshot._checksum(folder))
+        self.assertEqual(len(sums), 4)
 
 
 if __name__ == "__main__":

@@ -479,6 +479,7 @@ static bool run_test(const struct run *run, int index)
 	printf("# begin %s %.1f\n", run->name, seconds);
 	fflush(stdout);
 	leaks_begin(run->name);
+	forget_log();
 	mark_log("begin", run->name);
 
 	outcome = run_group(body, run, seconds, &status);

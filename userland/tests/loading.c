@@ -154,8 +154,11 @@ static void check_limits(const char *params, int msgs, size_t size)
 	snprintf(did, sizeof(did), "insmod %s, write() of %zu bytes", params, size + 1);
 	n = write(fd, data, size + 1);
 	expect(n == -1 && errno == EMSGSIZE, did, "-1 (EMSGSIZE)", "%s", result(n));
-	for (i = 0; i < msgs; i++)
-		device_send(fd, data, i ? 1 : size);
+	snprintf(did, sizeof(did), "insmod %s, write() of no more than msg_size bytes", params);
+	for (i = 0; i < msgs; i++) {
+		n = write(fd, data, i ? 1 : size);
+		expect(n == (i ? 1 : (ssize_t)size), did, i ? "1" : number(size), "%s", result(n));
+	}
 	snprintf(did, sizeof(did), "insmod %s, %d messages, one more write()", params, msgs);
 	n = write(fd, data, 1);
 	expect(n == -1 && errno == (stage_number == 2 ? ENOSPC : EAGAIN), did,

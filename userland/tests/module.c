@@ -8,6 +8,7 @@
 #include <linux/membarrier.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/klog.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -72,13 +73,21 @@ bool module_is_loaded(void)
 	return !stat(path, &st);
 }
 
-/* Calls @take for each record of the kernel log, oldest first. */
+void forget_log(void)
+{
+	/* Nothing is lost: the next reader only begins here. The host has the console's copy. */
+	klogctl(5 /* SYSLOG_ACTION_CLEAR */, NULL, 0);
+}
+
+/* Calls @take for each record of the kernel log since forget_log(), oldest first. */
 static void read_log(void (*take)(const char *record, void *data), void *data)
 {
 	char record[4096];
 	ssize_t n;
 	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 
+	if (fd >= 0)
+		lseek(fd, 0, SEEK_DATA);
 	while (fd >= 0) {
 		n = read(fd, record, sizeof(record) - 1);
 		/* -EPIPE: records were overwritten before we read them; go on. */
@@ -93,11 +102,6 @@ static void read_log(void (*take)(const char *record, void *data), void *data)
 		close(fd);
 }
 
-static bool begins_test(const char *record)
-{
-	return strstr(record, ";judge: begin ");
-}
-
 struct search {
 	const char *text;
 	int count;
@@ -107,9 +111,7 @@ static void count_record(const char *record, void *data)
 {
 	struct search *search = data;
 
-	if (begins_test(record))
-		search->count = 0;
-	else if (strstr(record, search->text))
+	if (strstr(record, search->text))
 		search->count++;
 }
 
@@ -137,9 +139,7 @@ static void keep_record(const char *record, void *data)
 	const char *text = strchr(record, ';');
 	struct tail *tail = data;
 
-	if (begins_test(record))
-		tail->count = 0;
-	else if (text && !strstr(record, ";judge: "))
+	if (text && !strstr(record, ";judge: "))
 		snprintf(tail->lines[tail->count++ % SHOWN], sizeof(tail->lines[0]), "%.*s",
 			 (int)strcspn(text + 1, "\n"), text + 1);
 }

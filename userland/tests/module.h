@@ -14,6 +14,9 @@ int module_unload(void);
 
 bool module_is_loaded(void);
 
+/* Where a test begins: what the kernel log has so far is no part of it. Root only. */
+void forget_log(void);
+
 /* How many times @text stands in the kernel log since the current test began. */
 int log_lines_with(const char *text);
 
