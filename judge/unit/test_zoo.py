@@ -227,7 +227,7 @@ class Comparing(unittest.TestCase):
 
     def test_a_miss_says_what_the_kernel_said(self) -> None:
         one = verdict("first", "failed")
-        one.saw, one.reports = "7", [Report(KINDS[0], "BUG: KASAN: use-after-free")]
+        one.saw, one.reports = "7", [Report(KINDS["use-after-free"], "BUG: KASAN: use-after-free")]
         variant = zoo.parse("x", FILE.replace("Kernel", "Verdict: hung\nKernel"), LAB3)
         catch = zoo.compare(variant, [verdict(LOADS, "passed"), one, verdict("second", "passed")])
         self.assertEqual(catch.why, ["first: failed", "  saw 7",
