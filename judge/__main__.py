@@ -46,6 +46,7 @@ ALONE: dict[str, tuple[str, Callable[[], int]]] = {
     "docs-check": ("replays every console transcript of the pages", verbs.docs_check),
     "docs-update": ("writes those transcripts anew from the VM", verbs.docs_update),
     "grade-check": ("grades a made-up class, hostile ones in it; SMALL=1", verbs.grade_check),
+    "reports": ("provokes every kind of kernel report, checks what is made of it", verbs.reports),
     "unit": ("the unit tests of the host tools, without a VM", verbs.unit),
     "walk": ("a student's way through labs 1 to 3, by the commands", verbs.walk),
     "clean": ("removes what builds left behind, keeps kernels", verbs.clean),

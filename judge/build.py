@@ -59,7 +59,7 @@ def _copy(source: Path, target: Path) -> None:
     target.write_bytes(data)
 
 
-def _place(kernel: Kernel, tree: Path, options: Sequence[str]) -> Path:
+def place_of(kernel: Kernel, tree: Path, options: Sequence[str] = ()) -> Path:
     """Where this tree is compiled for this kernel: another place once the kernel is built anew."""
     config = kernel.kdir / "include/generated/autoconf.h"
     symbols = kernel.kdir / "Module.symvers"
@@ -94,7 +94,8 @@ def copy_sources(stage: Stage, tree: Path, place: Path) -> list[Path]:
     return copies
 
 
-def kbuild(stage: Stage, kernel: Kernel, place: Path, *extra: str) -> subprocess.CompletedProcess:
+def kbuild(stage: Stage, kernel: Kernel, place: Path, *extra: str,
+           seconds: int = BUILD_SECONDS) -> subprocess.CompletedProcess:  # fmt: skip
     """One call of kbuild on the copies in place, output and errors in one."""
     # It ends with us: our lock on the place does, and the next make wants to build there.
     command = ["setpriv", "--pdeathsig", "TERM", "make", "-j2", "-C", str(kernel.kdir)]
@@ -102,19 +103,19 @@ def kbuild(stage: Stage, kernel: Kernel, place: Path, *extra: str) -> subprocess
     # A make that calls us must not lend its options and job slots to kbuild.
     env = {k: v for k, v in os.environ.items() if k not in OF_OUR_MAKE}
     try:
-        return _run([*command, *extra, "modules"], {**env, "LC_ALL": "C"})
+        return _run([*command, *extra, "modules"], {**env, "LC_ALL": "C"}, seconds)
     except subprocess.TimeoutExpired:
-        raise BuildFailed(f"the compiler did not end within {BUILD_SECONDS} s") from None
+        raise BuildFailed(f"the compiler did not end within {seconds} s") from None
 
 
-def _run(command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess:
+def _run(command: list[str], env: dict[str, str], seconds: int) -> subprocess.CompletedProcess:
     """As subprocess.run(), but a make that is ended early takes its compilers with it."""
     process = subprocess.Popen(
         command, env=env, text=True, errors="replace", start_new_session=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
-        output, _ = process.communicate(timeout=BUILD_SECONDS)
+        output, _ = process.communicate(timeout=seconds)
     except BaseException:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
@@ -138,7 +139,7 @@ def build(
     With options, kbuild's variables, in a place of its own.
     """
     tree = tree or stage.tree
-    place = _place(kernel, tree, options)
+    place = place_of(kernel, tree, options)
     module = place / stage.folder / f"{stage.module}.ko"
     stripped = module.with_suffix(".stripped")
     stamp = module.with_suffix(".stamp")

@@ -26,7 +26,7 @@ TEST_SOURCES = [
     f"userland/tests/{name}.c"
     for name in ("loading", "text", "queue", "blocking", "polling", "signals", "faults",
                  "control", "expiry", "sysfs", "concurrency", "capstone", "plan", "harness",
-                 "device", "module", "privilege", "slow")
+                 "device", "module", "leaks", "privilege", "slow")
 ]  # fmt: skip
 
 

@@ -14,156 +14,66 @@ counts only if the kernel's next lines are those of a report.
 from __future__ import annotations
 
 import re
+import struct
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Sequence
 
+from .kinds import KINDS, REFINED, SLUB, STARTS, Kind
+from .stages import STAGES
+
 STAMP = re.compile(r"^(?:<\d+>)?\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
 
 
-# How the slab allocator starts its reports; "Tainted: ..." or "Not tainted" stands inside.
-SLUB = r"BUG \S+ \((Not t|T)ainted[^)]*\): "
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of kernel report: how it starts, and what that means in plain words."""
-
-    name: str
-    start: re.Pattern[str]
-    means: str
-
-
-def _kind(name: str, start: str, means: str) -> Kind:
-    return Kind(name, re.compile(start), means)
-
-
-# The first that matches counts, so the special ones stand before the general ones.
-# All of them have to match at the start of a line.
-KINDS = (
-    _kind("use-after-free", r"BUG: (KASAN: (slab-)?|KFENCE: )use-after-free",
-          "The code used memory after kfree() had given it back."),
-    _kind("double-free", r"BUG: KASAN: (double-free|invalid-free)|BUG: KFENCE: invalid free",
-          "The code called kfree() twice for one object, or for something it never allocated."),
-    _kind("out-of-bounds", r"BUG: KASAN: (slab-|stack-|global-|vmalloc-)?out-of-bounds"
-          r"|BUG: KFENCE: (out-of-bounds|memory corruption)",
-          "The code read or wrote beyond the end of an object."),
-    _kind("user-access", r"BUG: KASAN: user-memory-access",
-          "The code used a user-space pointer without copy_to_user() or copy_from_user()."),
-    _kind("null-pointer", r"BUG: KASAN: null-ptr-deref", "The code followed a NULL pointer."),
-    _kind("kasan", r"BUG: (KASAN|KFENCE|KMSAN): ",
-          "The code touched memory that it must not touch."),
-    _kind("double-free", SLUB + "Object already free",
-          "The code called kfree() for an object that was already free."),
-    _kind("use-after-free", SLUB + r"Poison overwritten|\[Poison overwritten\] 0x",
-          "The code wrote into memory after kfree() had given it back."),
-    _kind("out-of-bounds", SLUB + "(Right |Left |kmalloc )?[Rr]edzone overwritten"
-          r"|\[(Right |Left |kmalloc )?[Rr]edzone overwritten\] 0x",
-          "The code wrote beyond the end of an allocated object."),
-    _kind("leak", SLUB + "Objects remaining",
-          "Memory was allocated that nobody has given back."),
-    _kind("slab", SLUB + r"|\[[\w ]+ overwritten\] 0x",
-          "The allocator's own data was damaged: something wrote where it must not."),
-    _kind("sleep-in-atomic", r"BUG: sleeping function called from invalid context",
-          "The code may sleep here, but holds a spinlock or has interrupts off."),
-    _kind("sleep-in-atomic", r"BUG: scheduling while atomic",
-          "The code slept while it held a spinlock or had interrupts off."),
-    _kind("preemptible", r"BUG: using \S+ in preemptible",
-          "The code uses data of one CPU but can be moved to another one meanwhile."),
-    _kind("invalid-wait", r"\[ BUG: Invalid wait context \]",
-          "The code takes a lock that can sleep inside one that must not."),
-    _kind("blocking-while-not-running", r"do not call blocking ops when !TASK_RUNNING",
-          "The condition of a wait may sleep itself; the wait can then be lost."),
-    _kind("deadlock", r"WARNING: possible (circular locking dependency|recursive locking"
-          r"|irq lock inversion dependency) detected",
-          "Two paths take locks in different orders, or one lock twice: they can deadlock."),
-    _kind("lock-state", r"WARNING: (inconsistent lock state|\S+-safe -> \S+-unsafe lock order)",
-          "A lock is taken both with interrupts on and in an interrupt: it can deadlock."),
-    _kind("lock-held-at-return", r"WARNING: lock held when returning to user space"
-          r"|BUG: \S+/\d+ still has locks held",
-          "A path returns to user space without its unlock."),
-    _kind("lock-freed", r"WARNING: held lock freed",
-          "Memory was freed while a lock in it is held."),
-    _kind("bad-unlock", r"WARNING: bad unlock balance|DEBUG_LOCKS_WARN_ON",
-          "The code unlocked something that it had not locked, or damaged a lock."),
-    _kind("lock-unset", r"INFO: trying to register non-static key|BUG: key \S+ has not been regist",
-          "A lock is used that nobody has set up: mutex_init() or spin_lock_init() is missing."),
-    _kind("spinlock", r"BUG: (spinlock|rwlock) ",
-          "A spinlock is taken twice, damaged, or was never set up."),
-    _kind("rcu", r"WARNING: suspicious RCU usage",
-          "Data under RCU is used without rcu_read_lock()."),
-    _kind("kcsan", r"BUG: KCSAN: ", "Two tasks use the same data at once without a lock."),
-    _kind("leak", r"kmemleak: \d+ new suspected memory leaks",
-          "Memory was allocated that nobody can reach or free any more."),
-    _kind("odebug", r"ODEBUG: ",
-          "A timer, a work or a similar object was used or freed while active."),
-    _kind("list", r"list_(add|del)(_rcu)? (corruption|double add)",
-          "A list is broken: an entry was added or deleted twice, or freed while listed."),
-    _kind("refcount", r"refcount_t: ",
-          "A reference count went below zero or was used after it had."),
-    _kind("ubsan", r"UBSAN: ", "The code did something that C leaves undefined."),
-    _kind("usercopy", r"usercopy: Kernel memory (exposure|overwrite) attempt",
-          "A copy to or from user space went beyond the kernel object that it names."),
-    _kind("fortify", r"detected buffer overflow in |\w+: detected (buffer overflow|field-spanning)",
-          "A copy is longer than the buffer that it fills or reads."),
-    _kind("stack", r"Kernel panic - not syncing: (stack-protector|corrupted stack end)",
-          "The code wrote beyond a variable on the kernel's stack."),
-    _kind("stack", r"BUG: (TASK|IRQ|\S+) stack guard page was hit|BUG: stack guard page"
-          r"|PANIC: double fault|traps: PANIC: double fault",
-          "The kernel's stack is used up: too large a variable on it, or a recursion."),
-    _kind("null-pointer", r"BUG: kernel NULL pointer dereference",
-          "The code followed a NULL pointer."),
-    _kind("user-access", r"BUG: unable to handle page fault for address: 0000[0-7]",
-          "The code used a user-space pointer without copy_to_user() or copy_from_user()."),
-    _kind("bad-pointer", r"BUG: unable to handle page fault"
-          r"|(Oops: )?general protection fault(, probably|, maybe|: )"
-          r"|Unable to handle kernel (paging request|NULL pointer|access)",
-          "The code followed a pointer that leads nowhere: never set, freed, or overwritten."),
-    _kind("divide", r"(Oops: )?divide error: ", "The code divided by zero."),
-    _kind("bug", r"kernel BUG at ", "The code ran into a BUG(): a state that must never be."),
-    _kind("soft-lockup", r"(watchdog: )?BUG: soft lockup",
-          "A CPU ran in the kernel for many seconds without a pause: an endless loop."),
-    _kind("hard-lockup", r"((NMI )?watchdog: )?Watchdog detected hard LOCKUP",
-          "A CPU ran for seconds with interrupts off: an endless loop, or a spinlock taken twice."),
-    _kind("rcu-stall", r"rcu: INFO: \w+ (self-)?detected (expedited )?stall",
-          "A CPU made no progress for many seconds: an endless loop, or interrupts kept off."),
-    _kind("work-stall", r"BUG: workqueue lockup", "A work has not ended for many seconds."),
-    _kind("hung-task", r"INFO: task \S+ blocked for more than",
-          "A process has waited where no signal can reach it: a lost unlock or wake-up."),
-    _kind("duplicate", r"sysfs: cannot create duplicate filename",
-          "The name is registered already: by another lab's module, or twice by this one."),
-    _kind("oops", r"(Oops: )?invalid opcode: |(Oops|Internal error): |stack segment: "
-          r"|kernel tried to execute ", "The kernel hit a fault inside this code."),
-    _kind("panic", r"Kernel panic - not syncing", "The kernel gave up."),
-    _kind("warning", r"WARNING: (CPU: \d+ PID: \d+ at |\S+:\d+ at )",
-          "The kernel found a state that it warns about."),
-)  # fmt: skip
-
 # A report of a kind that is not in the table; the kernel's next lines have to prove it.
-OTHER = _kind("other", r"BUG: |WARNING: |INFO: ", "The kernel complained.")
+OTHER = re.compile(r"BUG: |WARNING: |INFO: ")
 PROOF = re.compile(r"^CPU: \d+ (UID: \d+ )?PID: \d+ Comm: ")
 PROOF_LINES = 30
 
 # Above each WARN() and BUG(), and before the text that they print.
 CUT_HERE = re.compile(r"^-+\[ cut here \]-+$")
-CUT = Kind("warning", CUT_HERE, "The kernel found a state that it warns about.")
 CUT_LINES = 4
 
 # The allocator goes on about damage that it has reported; that is no other damage.
 ALSO = re.compile(SLUB + "(Slab disabled since|Wrong object count)")
 # What ends a report when its own end is not there: so many lines.
-REPORT_LINES = 100
+REPORT_LINES = 150
 END = re.compile(r"^(---\[ end (trace|Kernel panic)|FIX \S+: )")
+
 FRAME = re.compile(r"\b([A-Za-z_][\w.]*)\+0x([0-9a-f]+)/0x[0-9a-f]+ \[(\w+)[^\]]*\]")
+# The same when the module is unloaded: its names are gone with it.
+RAW_FRAME = re.compile(r"(?:^| |:)0x([0-9a-f]{16})\b")
 # In these lines stands the instruction itself; all others name the one to return to.
-EXACT = re.compile(r"^(RIP: |pc : |WARNING: |BUG: KASAN: |BUG: KCSAN: |BUG: KFENCE: )")
-# Reports about memory tell its history too; what follows such a line belongs to that.
-HISTORY = (
-    (re.compile(r"^\s*(Allocated|allocated) (in|by) "), "kmalloc"),
-    (re.compile(r"^\s*(Freed|freed) (in|by) "), "kfree"),
-    (re.compile(r"^(Call Trace:|CPU: |RIP: |Last potentially related)"), "at"),
-)
+EXACT = re.compile(r"^(RIP: |pc : |WARNING: |BUG: KFENCE: )")
+# A timer's or a work's function, by its begin.
+HINT = re.compile(r"^ODEBUG: .* hint: ")
+HELD = re.compile(r"^\s*#\d+: .*, at: ")
+
+# Reports tell a history too; what follows such a line belongs to that, until the next one.
+# Where two reports of different kinds say the same, it means the same.
+HISTORY = tuple((re.compile(line), word) for line, word in (
+    (r"\s*(Allocated|allocated) (in|by) |\s+backtrace\b", "kmalloc"),
+    (r"\s*(Freed|freed) (in|by) ", "kfree"),
+    (r"(Call Trace:|CPU: |RIP: |stack backtrace:|Last potentially related)", "at"),
+    (r".* is trying to (acquire lock|lock):|.* is trying to release lock ", "at"),
+    (r".* (takes|just changed the state of lock):$", "at"),
+    (r"but task is already holding lock:|.* with a lock still held there!", "locked"),
+    (r"Preemption disabled at:", "locked"),
+    (r".* state was registered at:|the existing dependency chain|\s+\w+IRQ-ON-[WR] at:", "earlier"),
+    (r"-> #0 |irq event stamp:|other info that might help", ""),
+))  # fmt: skip
+# Two of these stand in a report of a race.
+ACCESS = re.compile(r"^(read|write)[\w -]*(\(.*\) )?to 0x[0-9a-f]+ of \d+ bytes by ")
+
+
+@dataclass(frozen=True)
+class Section:
+    """Where a module's code lay in the kernel's memory."""
+
+    name: str
+    start: int
+    size: int
 
 
 @dataclass
@@ -171,26 +81,80 @@ class Report:
     """One report of the kernel, and the places in the module that it names.
 
     A place is a function and the offset of an instruction in it, under the word for
-    what happened there: at, found, kmalloc, kfree.
+    what happened there: at, found, kmalloc, kfree, locked, earlier, other, handler. Of
+    a module that is unloaded it is a section and the offset in that.
     """
 
     kind: Kind
     headline: str
+    module: str = ""
+    cut: bool = False  # only the line above a warning so far
     lines: list[str] = field(default_factory=list)
     places: dict[str, tuple[str, int]] = field(default_factory=dict)
     ended: bool = False
     role: str = "at"
 
-    def add(self, line: str, module: str) -> None:
+    @property
+    def cause(self) -> str:
+        """What usually causes it, in the lab that the module is of."""
+        number = next((stage.number for stage in STAGES if stage.module == self.module), 1)
+        return self.kind.cause(number)
+
+    def add(self, line: str, sections: Sequence[Section] = ()) -> None:
         self.lines.append(line)
+        name = self.kind.name
+        self.kind = next((k for was, text, k in REFINED if was == name and text.match(line)),
+                         self.kind)  # fmt: skip
         self.role = next((word for start, word in HISTORY if start.match(line)), self.role)
-        frame = FRAME.search(line)
-        if frame and frame[3] == module and "? " not in line:
-            back = 0 if EXACT.match(line) else 1
-            # Overwritten long ago: this is where it came to light only.
-            word = "found" if self.role == "at" and "overwritten" in self.headline else self.role
-            self.places.setdefault(word, (frame[1], max(0, int(frame[2], 16) - back)))
+        if ACCESS.match(line):
+            self.role = "other" if "at" in self.places else "at"
+        place = _place(line, self.module, sections)
+        word = self._word(line)
+        if place and word:
+            back = 0 if EXACT.match(line) or HINT.match(line) else 1
+            self.places.setdefault(word, (place[0], max(0, place[1] - back)))
         self.ended = bool(END.match(line)) or len(self.lines) >= REPORT_LINES
+
+    def _word(self, line: str) -> str:
+        if HINT.match(line):
+            return "handler"
+        if HELD.match(line):
+            return "locked"
+        # Overwritten long ago: this is where it came to light only.
+        return "found" if self.role == "at" and "overwritten" in self.headline else self.role
+
+
+def _place(line: str, module: str, sections: Sequence[Section]) -> tuple[str, int] | None:
+    """The function of the module, or its section, that a line names; and the offset in it."""
+    if "? " in line:  # left on the stack by something that is over
+        return None
+    frame = FRAME.search(line)
+    if frame:
+        return (frame[1], int(frame[2], 16)) if frame[3] == module else None
+    raw = RAW_FRAME.search(line)
+    address = int(raw[1], 16) if raw else 0
+    for section in sections:
+        if section.start <= address < section.start + section.size:
+            return section.name, address - section.start
+    return None
+
+
+def sections(module: bytes, starts: dict[str, int]) -> list[Section]:
+    """The sections of a module that was loaded to these addresses."""
+    found = []
+    try:
+        # The ELF header's table of sections: where it is, how many, which one has the names.
+        (table,) = struct.unpack_from("<Q", module, 0x28)
+        count, names = struct.unpack_from("<HH", module, 0x3C)
+        rows = [struct.unpack_from("<IIQQQQ", module, table + 64 * i) for i in range(count)]
+        for row in rows:
+            at = rows[names][4] + row[0]
+            name = module[at : module.index(b"\0", at)].decode(errors="replace")
+            if name in starts:
+                found.append(Section(name, starts[name], row[5]))
+    except (struct.error, IndexError, ValueError):
+        pass  # no module at all: it has no lines, either
+    return found
 
 
 def strip_stamp(line: str) -> str:
@@ -221,31 +185,32 @@ def part_of(lines: list[str], test: str) -> Part:
 
 
 def _find(lines: list[str], at: int) -> Kind | None:
-    kind = next((kind for kind in KINDS if kind.start.match(lines[at])), None)
-    if kind or not OTHER.start.match(lines[at]):
+    kind = next((kind for kind, start in STARTS if start.match(lines[at])), None)
+    if kind or not OTHER.match(lines[at]):
         return kind
     proved = any(PROOF.match(line) for line in lines[at + 1 : at + PROOF_LINES])
-    return OTHER if proved else None
+    return KINDS["other"] if proved else None
 
 
-def reports(lines: list[str], module: str) -> list[Report]:
+def reports(lines: list[str], module: str, sections: Sequence[Section] = ()) -> list[Report]:
     """The reports in these lines. What follows within one belongs to it."""
     found: list[Report] = []
     for at, line in enumerate(lines):
         kind = _find(lines, at)
         last = found[-1] if found else None
-        if last and last.kind is CUT and kind and len(last.lines) <= CUT_LINES:
-            last.kind, last.headline = kind, line.strip()
+        if last and last.cut and kind and len(last.lines) <= CUT_LINES:
+            last.kind, last.headline, last.cut = kind, line.strip(), False
         elif last is None or last.ended:
             if last and kind and kind.name == "panic" and last.kind.name != "panic":
                 kind = None  # "Fatal exception": only says again that there was one
             if last and ALSO.match(line):
                 kind = None
-            kind = kind or (CUT if CUT_HERE.match(line) else None)
             if kind:
-                found.append(Report(kind, line.strip()))
+                found.append(Report(kind, line.strip(), module))
+            elif CUT_HERE.match(line):
+                found.append(Report(KINDS["warning"], line.strip(), module, cut=True))
         if found and not found[-1].ended:
-            found[-1].add(line, module)
+            found[-1].add(line, sections)
     return found
 
 
@@ -258,18 +223,25 @@ def locate(
     inside: what to put before the commands, so that they run in a sandbox.
     """
     name, offset = place
+    if name.startswith("."):
+        return _line_of(module, name, offset, inside)
     nm = [*inside, "nm", "-f", "sysv", module]
     symbols = subprocess.run(nm, capture_output=True, text=True, errors="replace").stdout
     for row in symbols.splitlines():
         cells = [cell.strip() for cell in row.split("|")]
         if len(cells) == 7 and cells[0] == name and cells[3] == "FUNC":
-            done = subprocess.run(
-                [*inside, "addr2line", "-i", "-f", "-e", module, "-j", cells[6],
-                 f"{int(cells[1], 16) + offset:#x}"],
-                capture_output=True, text=True, errors="replace",
-            )  # fmt: skip
-            return _own(done.stdout.splitlines(), module)
+            return _line_of(module, cells[6], int(cells[1], 16) + offset, inside)
     return "", ""
+
+
+def _line_of(
+    module: Path, section: str, offset: int, inside: Sequence[str]
+) -> tuple[str, str]:
+    done = subprocess.run(
+        [*inside, "addr2line", "-i", "-f", "-e", module, "-j", section, f"{offset:#x}"],
+        capture_output=True, text=True, errors="replace",
+    )  # fmt: skip
+    return _own(done.stdout.splitlines(), module)
 
 
 def _own(rows: list[str], module: Path) -> tuple[str, str]:

@@ -101,7 +101,8 @@ def details(verdict: Verdict, built: Built | None) -> str:
             rows.append(_wrapped(label, text))
     more = len(verdict.reports) - MOST_REPORTS
     for report in verdict.reports[:MOST_REPORTS]:
-        rows.append(_wrapped("kernel", report.kind.means))
+        rows.append(_wrapped("kernel", f"{report.kind.means} ({report.kind.name})"))
+        rows.append(_wrapped("why", report.cause))
         for word, frame in report.places.items() if built else ():
             place, function = klog.locate(built.module, frame)
             if place:

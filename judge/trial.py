@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace, replace
 from typing import Sequence
 
-from . import klog
+from . import klog, leaks
 from .build import Built
 from .snapshot import Resuming
 from .stages import Stage
@@ -206,6 +206,8 @@ class _Round:
         self.began = 0.0  # when the current test did
         self.unloading = False  # the current test has ended, but for its module
         self.details: dict[str, str] = {}
+        self.leaks = leaks.Leaks()
+        self.loaded: dict[str, list[dict[str, int]]] = {}  # by test: where the module was
         self.said_log: list[str] = []  # what the runner adds from the kernel's log
         self.ended = False
 
@@ -226,6 +228,7 @@ class _Round:
             self._vm_gone(str(gone))
         if not self.current:
             self._late(self._log_lines())
+            self._tell_leaks()
         missing = [name for name in self.names if name not in self.trial.verdicts]
         if missing and not self.trial.verdicts.keys() & set(self.names):
             # Not one result came of this VM; the next one would fare no better.
@@ -255,6 +258,12 @@ class _Round:
                 self._allow(float(match[1]))
         elif line.startswith("# log: "):
             self.said_log = [*self.said_log[-5:], line[7:]]
+        elif self.leaks.take(line):
+            pass
+        elif (match := leaks.LOOKING.match(line)) and not self.current:
+            self._allow(float(match[1]))
+        elif (starts := leaks.sections(line)) is not None:
+            self.loaded.setdefault(self.current, []).append(starts)
         elif match := DETAIL.match(line):
             self.details.setdefault(match[1], match[2])
         elif match := RESULT.match(line):
@@ -314,7 +323,7 @@ class _Round:
         self.deadline = time.monotonic() + IDLE_SECONDS
         if self._late(part.before):
             return  # this one ran in a kernel that was broken already: again, in another VM
-        reports = klog.reports(part.inside, self.trial.stage.module)
+        reports = self._reports(name, part.inside)
         if reports and passed:
             passed, verdict = False, "kernel-report"
         if passed and not part.whole:
@@ -334,19 +343,38 @@ class _Round:
 
     def _late(self, lines: list[str]) -> bool:
         """A report in what the log has after a test's end fails that test, after the fact."""
-        reports = klog.reports(lines, self.trial.stage.module)
+        reports = self._reports(self.last, lines)
         before = self.trial.verdicts.get(self.last)
         if not reports or not before or before.reports:
             return False
-        self.trial.record(
-            replace(
-                before, passed=False, reports=reports, log=lines,
-                verdict="kernel-report" if before.passed else before.verdict,
-                note="The kernel reported this after the test had ended.",
-            )
-        )  # fmt: skip
+        self._add(before, reports, lines, "The kernel reported this after the test had ended.")
         self.ended = True
         return True
+
+    def _add(self, before: Verdict, reports: list[klog.Report], log: list[str], note: str) -> None:
+        """Reports that came to light when a test had its verdict already."""
+        verdict = "kernel-report" if before.passed else before.verdict
+        self.trial.record(replace(before, passed=False, verdict=verdict, reports=reports, log=log,
+                                  note=before.note or note))  # fmt: skip
+
+    def _reports(self, name: str, lines: list[str]) -> list[klog.Report]:
+        """The reports in the log of a test."""
+        module = self.trial.stage.module
+        found = klog.reports(lines, module)
+        if not found or not self.loaded.get(name):
+            return found
+        module_file = self.trial.built.stripped
+        sections = [section for starts in self.loaded[name]
+                    for section in klog.sections(module_file, starts)]  # fmt: skip
+        return klog.reports(lines, module, sections)
+
+    def _tell_leaks(self) -> None:
+        """Fails the tests that lost memory of the module; the kernel's own is no matter of ours."""
+        for name, lines in self.leaks.by_test():
+            before = self.trial.verdicts.get(name) if name in self.names else None
+            reports = [report for report in self._reports(name, lines) if report.places]
+            if before and reports and not before.reports:
+                self._add(before, reports, lines, "Found when all tests had ended.")
 
     def _log_lines(self) -> list[str]:
         """Whole lines that belong to no test yet; the last one may be on its way still."""

@@ -465,6 +465,17 @@ def docs_update() -> int:
     return _docs(update=True)
 
 
+def reports() -> int:
+    from . import provoke
+
+    for_kernel = _kernel()
+    machine, how = _machine(for_kernel)
+    test = next(test for test in image.tests(machine.arch) if test.name == provoke.TEST)
+    print(f"{for_kernel.label}, {how}\n")
+    only = os.environ.get("TESTS", "").replace(",", " ").split()
+    return 1 if provoke.run(for_kernel, machine, test, only) else 0
+
+
 def unit() -> int:
     # A process of its own: tests may change the environment, and exit.
     command = [sys.executable, "-S", "-m", "unittest", "discover", "-s", "judge/unit", "-t", "."]

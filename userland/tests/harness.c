@@ -21,6 +21,9 @@
  *	                        cannot-load or cannot-unload
  *	# did:/wanted:/saw:/note: TEXT
  *	# log: TEXT             what the kernel log has of the test
+ *	# text .SECTION=ADDRESS... the module was loaded to there
+ *	# leaks SECONDS         all tests have ended; looking for lost memory has SECONDS
+ *	# leak NAME             a test has lost memory; lines "# | TEXT" say which
  */
 #define _GNU_SOURCE
 #include "harness.h"
@@ -40,6 +43,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "leaks.h"
 #include "module.h"
 
 #define TEST_UID	1000
@@ -51,6 +55,12 @@
 /* What calibrate() measures on the reference machine: emulated, 2 cores of 2020s. */
 #define REFERENCE_MS	25.0
 #define MOST_SCALE	15.0
+
+/*
+ * How long a process may wait uninterruptibly before the kernel tells of it, and where:
+ * shorter than a test's time-out, so that the report belongs to the test.
+ */
+#define HUNG_SECONDS	3
 
 /* How long a process may take to die of SIGKILL before it counts as unkillable. */
 #define KILL_MS		1000
@@ -467,6 +477,7 @@ static bool run_test(const struct run *run, int index)
 	/* The host waits as long as this, and a bit for who has to be killed. */
 	printf("# begin %s %.1f\n", run->name, seconds);
 	fflush(stdout);
+	leaks_begin(run->name);
 	mark_log("begin", run->name);
 
 	outcome = run_group(body, run, seconds, &status);
@@ -537,6 +548,16 @@ static void calibrate(void)
 	/* The host believes no more than that. */
 	scale = scale < MOST_SCALE ? scale : MOST_SCALE;
 	printf("# scale %.2f (calibration took %.1f ms)\n", scale, ms);
+}
+
+/* A process that hangs is reported within the time-out of its test. */
+static void watch_for_hung_tasks(void)
+{
+	char seconds[16];
+
+	snprintf(seconds, sizeof(seconds), "%d", (int)(HUNG_SECONDS * scale));
+	write_file("/proc/sys/kernel/hung_task_timeout_secs", seconds);
+	write_file("/proc/sys/kernel/hung_task_check_interval_secs", "1");
 }
 
 /* Both runs of all tests, in their order; NULL at the end. */
@@ -699,8 +720,10 @@ int main(int argc, char **argv)
 
 	printf("KTAP version 1\n1..%zu\n", count);
 	calibrate();
+	watch_for_hung_tasks();
 	for (size_t i = 0; i < count; i++)
 		if (!run_test(&runs[i], i + 1))
 			return 1;
+	leaks_report(scale);
 	return 0;
 }

@@ -17,6 +17,14 @@ SOLO(module_loads_and_unloads,
 	/* The runner loads it before and unloads it after every test. */
 }
 
+/* Judges no stage: `make reports` runs it with modules of which each has one bug. */
+SOLO(kernel_reports_it,
+     .says = "the kernel reports the module's bug", .page = "lab1.md#loading", .stages = 0,
+     .seconds = 20)
+{
+	/* All happens when the module is loaded, or when it is unloaded. */
+}
+
 SOLO(node_appears_and_goes,
      .says = "the node appears with the module and goes with it", .page = "lab1.md#node",
      .stages = ALL_STAGES, .loads_itself = true, .as_root = true)

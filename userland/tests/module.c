@@ -14,6 +14,32 @@
 
 #include "harness.h"
 
+/* Says where the module's code is: once it is unloaded, reports name addresses only. */
+static void tell_sections(void)
+{
+	static const char *const names[] = { ".text", ".init.text", ".exit.text" };
+	char path[128], line[256] = "# text", address[32];
+	size_t len = strlen(line);
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		ssize_t n;
+		int fd;
+
+		snprintf(path, sizeof(path), "/sys/module/%s/sections/%s", module_name, names[i]);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		n = read(fd, address, sizeof(address) - 1);
+		close(fd);
+		address[n > 0 ? n : 0] = '\0';
+		address[strcspn(address, "\n")] = '\0';
+		if (*address)
+			len += snprintf(line + len, sizeof(line) - len, " %s=%s", names[i],
+					address);
+	}
+	dprintf(STDOUT_FILENO, "%s\n", line);
+}
+
 int module_load(const char *params)
 {
 	int fd = open(module_path, O_RDONLY | O_CLOEXEC);
@@ -24,6 +50,8 @@ int module_load(const char *params)
 	ret = syscall(SYS_finit_module, fd, params ? params : "", 0);
 	error = errno;
 	close(fd);
+	if (!ret)
+		tell_sections();
 	errno = error;
 	return ret;
 }

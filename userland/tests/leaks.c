@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Lost memory, as kmemleak sees it (Documentation/dev-tools/kmemleak.rst).
+ *
+ * A scan reads all of the kernel's memory, and kmemleak tells of no object that is
+ * younger than five seconds. So nobody scans after each test, but once, after all
+ * of them. Who has allocated an object is then known by the process that did: processes
+ * are numbered in the order of their begin, and so in that of the tests.
+ *
+ * It takes two scans: of an object that has changed since the scan before, or that is
+ * seen for the first time, kmemleak tells nothing. There is no need to clear the list
+ * before: what was lost earlier belongs to processes from before the first test.
+ */
+#include "leaks.h"
+
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "harness.h"
+
+#define KMEMLEAK	"/sys/kernel/debug/kmemleak"
+#define MIN_AGE_MS	5000
+/* What a scan may take on the reference machine. */
+#define SCAN_SECONDS	10
+#define MAX_MARKS	1000
+#define MAX_LEAKS	20
+
+static struct {
+	const char *name;
+	int last_pid;
+} marks[MAX_MARKS];
+
+static size_t mark_count;
+
+/* The number of the process that was started last, whoever started it. */
+static int last_pid(void)
+{
+	FILE *file = fopen("/proc/loadavg", "r");
+	int pid = 0;
+
+	if (!file)
+		return 0;
+	if (fscanf(file, "%*s %*s %*s %*s %d", &pid) != 1)
+		pid = 0;
+	fclose(file);
+	return pid;
+}
+
+void leaks_begin(const char *name)
+{
+	if (mark_count == MAX_MARKS || access(KMEMLEAK, W_OK))
+		return;
+	marks[mark_count].name = name;
+	marks[mark_count++].last_pid = last_pid();
+}
+
+static const char *test_of(int pid)
+{
+	const char *name = NULL;
+
+	for (size_t i = 0; i < mark_count && pid > marks[i].last_pid; i++)
+		name = marks[i].name;
+	return name;
+}
+
+/* Returns false where kmemleak is switched off; then there is nothing to see. */
+static bool scan(void)
+{
+	int fd = open(KMEMLEAK, O_WRONLY | O_CLOEXEC);
+	bool done;
+
+	if (fd < 0)
+		return false;
+	done = write(fd, "scan", 4) == 4;
+	close(fd);
+	return done;
+}
+
+static void wait_until(long long ms)
+{
+	long long left;
+
+	while ((left = ms - now_ms()) > 0) {
+		struct timespec pause = { .tv_sec = left / 1000, .tv_nsec = left % 1000 * 1000000 };
+
+		nanosleep(&pause, NULL);
+	}
+}
+
+/* A dump of the object could show a message's text, and helps nobody. */
+static bool is_dump(const char *line)
+{
+	return strstr(line, "hex dump") || (!strncmp(line, "    ", 4) && line[4] != '[');
+}
+
+static void print_leaks(FILE *file)
+{
+	char line[512], head[512] = "";
+	const char *name = NULL;
+	int pid, shown = 0;
+
+	while (shown <= MAX_LEAKS && fgets(line, sizeof(line), file)) {
+		const char *where = strstr(line, ", pid ");
+
+		line[strcspn(line, "\n")] = '\0';
+		if (!strncmp(line, "unreferenced object", 19)) {
+			snprintf(head, sizeof(head), "%s", line);
+			name = NULL;
+		} else if (*head && where && sscanf(where, ", pid %d", &pid) == 1) {
+			name = test_of(pid);
+			if (name && ++shown <= MAX_LEAKS)
+				printf("# leak %s\n# | %s\n# | %s\n", name, head, line);
+			*head = '\0';
+		} else if (name && shown <= MAX_LEAKS && !is_dump(line)) {
+			printf("# | %s\n", line);
+		}
+	}
+}
+
+void leaks_report(double scale)
+{
+	long long old_enough = now_ms() + MIN_AGE_MS + 100;
+	FILE *file;
+
+	if (!mark_count)
+		return;
+	printf("# leaks %.1f\n", MIN_AGE_MS / 1000 + 2 * SCAN_SECONDS * scale);
+	fflush(stdout);
+	if (!scan())
+		return;
+	wait_until(old_enough);
+	if (!scan())
+		return;
+	file = fopen(KMEMLEAK, "r");
+	if (!file)
+		return;
+	print_leaks(file);
+	fclose(file);
+	fflush(stdout);
+}
