@@ -50,6 +50,11 @@ NOT_FOR_USERLAND = {
     "MSLEEP": "about the kernel's timers",
     "PREFER_PR_LEVEL": "pr_*() is in the kernel only",
 }
+# Of the modules in judge/reports: each has a bug, and some bugs are of bad style.
+NOT_FOR_REPORTS = {
+    "AVOID_BUG": "one provokes the report of BUG()",
+    "STRCPY": "one provokes the report of a string that is too long",
+}
 USERLAND = ("guest/*.[ch]", "userland/**/*.[ch]")
 
 # What kbuild says that is about its progress only.
@@ -284,6 +289,12 @@ def _copied(label: str, tree: Path, patterns: Sequence[str], ignore: Iterable[st
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(tree / name, place / name)
     return checkpatch(place, names, ignore)
+
+
+def reports(tree: Path = TREE) -> Review:
+    """Style of the modules that provoke kernel reports; `make reports` compiles them."""
+    with cache.lock("check-reports"):
+        return _copied("reports", tree, ["judge/reports/*.[ch]"], NOT_FOR_REPORTS)
 
 
 def userland(tree: Path = TREE) -> Review:

@@ -441,7 +441,23 @@ The lines of your source come with a word:
 
 Most of these reports need a debug kernel: a stock one does not look for leaks, races, or
 locks left held. `make reports` provokes every kind that the kernel has been built to see, and
-checks its name and its line.
+checks its name and its line. What the kernel cannot show is listed with the option that it
+lacks. Each module of `judge/reports/` has one bug; its guilty lines are marked.
+
+Some reports take their time:
+
+- **Leaks** are looked for once, after all tests, on a kernel with `CONFIG_DEBUG_KMEMLEAK`. A
+  scan reads all memory, and an object must be five seconds old before kmemleak tells of it.
+  The process that allocated the object says which test it was. A VM that is given up because
+  of another report is not scanned: fix that report first.
+- **Hung tasks** are reported after three seconds, times the factor for slow machines: before
+  the test's time-out, so that the report belongs to the test. The verdict is `unkillable`
+  all the same, for no signal reaches such a process.
+- **Soft and hard lock-ups, and stalls of RCU** keep the kernel's own time-outs, 20 seconds
+  and more. Shorter ones would blame a driver for a busy host. A loop that holds no lock is
+  seen by the test's time-out first.
+
+The kernel's taint flags play no part. The log decides.
 """
 
 

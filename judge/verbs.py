@@ -233,6 +233,7 @@ def check(stages: Sequence[Stage], chosen: bool) -> int:
     parts.append(("include", "checkpatch --strict", review.headers))
     if not chosen:
         parts.append(("userland", "checkpatch, gcc -Wall -Wextra", review.userland))
+        parts.append(("judge/reports", "checkpatch --strict", review.reports))
     seen: set[review.Finding] = set()
     # Each of these tools runs on one core: two at a time, shown in their order.
     with ThreadPoolExecutor(2) as pool:

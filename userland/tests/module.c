@@ -17,7 +17,9 @@
 /* Says where the module's code is: once it is unloaded, reports name addresses only. */
 static void tell_sections(void)
 {
-	static const char *const names[] = { ".text", ".init.text", ".exit.text" };
+	static const char *const names[] = {
+		".text", ".text.unlikely", ".init.text", ".exit.text"
+	};
 	char path[128], line[256] = "# text", address[32];
 	size_t len = strlen(line);
 
