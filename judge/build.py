@@ -108,7 +108,7 @@ def kbuild(stage: Stage, kernel: Kernel, place: Path, *extra: str,
         raise BuildFailed(f"the compiler did not end within {seconds} s") from None
 
 
-def _run(command: list[str], env: dict[str, str], seconds: float) -> subprocess.CompletedProcess:
+def _run(command: list[str], env: dict[str, str], seconds: int) -> subprocess.CompletedProcess:
     """As subprocess.run(), but a make that is ended early takes its compilers with it."""
     process = subprocess.Popen(
         command, env=env, text=True, errors="replace", start_new_session=True,
