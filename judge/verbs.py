@@ -232,6 +232,28 @@ def zoo(stages: Sequence[Stage], chosen: bool) -> int:
     return cages.verb(stages, chosen, for_kernel, machine, tests)
 
 
+def soak(stages: Sequence[Stage], chosen: bool) -> int:
+    from . import soak as soaking
+
+    count = soaking.rounds()
+    for_kernel = _kernel()
+    machine, how = _machine(for_kernel)
+    print(f"{for_kernel.label}, {how}")
+    parts = []
+    for stage in stages:
+        every, left_out = _without_32_bits(_tests_of(stage), for_kernel)
+        tests = _chosen(every)
+        print(left_out, end="\n" if left_out else "")
+        built = _try_build(stage, for_kernel)
+        if not built:
+            return 1
+        if tests:
+            parts.append((stage, built, tests))
+    if not parts:
+        raise UsageError("none of these tests judges " + " ".join(stage.name for stage in stages))
+    return 1 if soaking.run(parts, machine, count) else 0
+
+
 def _courses() -> list[Course]:
     """What a submission is judged on: kernels, their machines, and the tests for these."""
     from .grading import command
