@@ -255,13 +255,38 @@ def coverage(stages: Sequence[Stage], chosen: bool) -> int:
     for_kernel = _kernel()
     counted.check_kernel(for_kernel)
     machine, how = _machine(for_kernel)
+    print(_first_line(stages, for_kernel, how))
     tests, left_out = needs.runnable(image.tests(machine.arch), for_kernel)
-    print("\n".join([f"{for_kernel.label}, {how}", *left_out]))
+    for line in left_out:
+        print(line)
     try:
         return counted.verb(stages, for_kernel, machine, tests, _show)
     except BuildFailed as failed:
         print(failed)
         return 1
+
+
+def soak(stages: Sequence[Stage], chosen: bool) -> int:
+    from . import soak as soaking
+
+    count = soaking.rounds()
+    for_kernel = _kernel()
+    machine, how = _machine(for_kernel)
+    print(_first_line(stages, for_kernel, how))
+    parts = []
+    for stage in stages:
+        every, left_out = needs.runnable(_tests_of(stage), for_kernel)
+        tests = _chosen(every)
+        for line in left_out:
+            print(line)
+        built = _try_build(stage, for_kernel)
+        if not built:
+            return 1
+        if tests:
+            parts.append((stage, built, tests))
+    if not parts:
+        raise UsageError("none of these tests judges " + " ".join(stage.name for stage in stages))
+    return 1 if soaking.run(parts, machine, count) else 0
 
 
 def _courses() -> list[Course]:

@@ -1,6 +1,6 @@
-"""The zoo: wrong drivers, each of which the tests have to catch by name.
+"""The zoo: wrong drivers, each of which the tests have to catch by name, and right ones.
 
-A variant is a patch on a stage's reference source, with a few words before the diff:
+A wrong one is a patch on a stage's reference source, with a few words before the diff:
 
     Bug: what a student got wrong, in one sentence
     Caught-by: test_name [test_name...]     any one of them failing counts
@@ -9,35 +9,42 @@ A variant is a patch on a stage's reference source, with a few words before the 
     Kernel: stock debug                     on which kernels this is true, each by its KERNEL=
 
 A verdict that comes late is a miss too: a student who waits for it has left already.
+
+A right one is a whole source, in right/<stage>/: written otherwise than the reference, and
+no worse. It compiles without a warning and passes every test of its stage.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import queue
 import re
 import shutil
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Callable, Mapping, Sequence
+from typing import Callable, Mapping, Sequence, Union
 
-from . import cache, patch
+from . import cache, leftovers, patch
 from .build import BuildFailed, build
 from .errors import UsageError
 from .kernel import Kernel
 from .stages import BY_NAME, TREE, Stage
 from .tests import TestInfo
-from .trial import LOADS, Trial, Verdict
+from .trial import LOADS, Lane, Trial, Verdict, deal
 from .vm import Machine
 
 FOLDER = TREE / "judge/zoo"
 KERNELS = ("stock", "debug", "race")
 # By what a tree that the user names is known to be like one of the lab kernels.
 CHECKERS = {"debug": "CONFIG_KASAN", "race": "CONFIG_KCSAN"}
-WORKERS = 2
+RIGHT = "right"
+# What a VM takes of this machine's memory, and a compiler beside it.
+WORKER_MB = 800
+# A right driver gives the compiler no reason to speak, however much it is asked to.
+WARNINGS = ("W=1",)
 # The host looks at the clock that often only.
 LATE_SECONDS = 0.5
 COMPILES_NOT = "does-not-compile"
@@ -63,6 +70,7 @@ class Variant:
     kernels: tuple[str, ...]
     diff: str
     of_harness: bool = False
+    options: tuple[str, ...] = ()  # for kbuild
 
     @property
     def wanted(self) -> str:
@@ -75,12 +83,59 @@ class Variant:
             raise patch.PatchFailed(f"it changes {change.name}, not {self.stage.source}")
         return change.apply((TREE / change.name).read_text())
 
+    def tests(self, known: Sequence[TestInfo]) -> list[TestInfo]:
+        return tests_of(self, known)
+
+    def lanes(self, machine: Machine, tests: Sequence[TestInfo]) -> list[Lane]:
+        """One VM, as the tests that have to fail would have in `make test`."""
+        cpus = max(test.cpus for test in tests)
+        return [Lane(replace(machine, cpus=cpus), [test.name for test in tests])]
+
+    def compare(self, verdicts: Sequence[Verdict]) -> Catch:
+        return compare(self, verdicts)
+
+
+@dataclass(frozen=True)
+class Right:
+    """A driver that is right in another way than the reference."""
+
+    name: str
+    stage: Stage
+    path: Path
+    kernels: tuple[str, ...] = KERNELS
+    verdicts: tuple[str, ...] = ()
+    of_harness: bool = False
+    options: tuple[str, ...] = WARNINGS
+    wanted: str = "all tests passed"
+
+    @property
+    def bug(self) -> str:
+        return "none: a test asks for more than the stage does"
+
+    def source(self) -> str:
+        return self.path.read_text()
+
+    def tests(self, known: Sequence[TestInfo]) -> list[TestInfo]:
+        return [test for test in known if test.judges(self.stage.number)]
+
+    def lanes(self, machine: Machine, tests: Sequence[TestInfo]) -> list[Lane]:
+        return deal(machine, tests)
+
+    def compare(self, verdicts: Sequence[Verdict]) -> Catch:
+        failing = [verdict for verdict in verdicts if not verdict.passed]
+        passed = len(verdicts) - len(failing)
+        why = [line for verdict in failing for line in _told(verdict)]
+        return Catch(self, f"{passed} of {len(verdicts)} passed", why)
+
+
+Animal = Union[Variant, Right]
+
 
 @dataclass
 class Catch:
     """What became of a variant."""
 
-    variant: Variant
+    variant: Animal
     got: str
     why: list[str] = field(default_factory=list)  # of a miss
     seconds: float = 0.0
@@ -133,13 +188,23 @@ def variants(folder: Path = FOLDER) -> list[Variant]:
     ]
 
 
-def choose(stages: Sequence[Stage], chosen: bool, only: str = "") -> list[Variant]:
+def right_ones(folder: Path = FOLDER) -> list[Right]:
+    return [
+        Right(f"{RIGHT}/{name}/{path.stem}", stage, path)
+        for name, stage in BY_NAME.items()
+        for path in sorted((folder / RIGHT / name).glob("*.c"))
+    ]
+
+
+def choose(stages: Sequence[Stage], chosen: bool, only: str = "") -> list[Animal]:
     """Those of the stages, and without a choice of stages those of the harness too."""
-    every = [one for one in variants() if one.stage in stages]
+    every = [one for one in (*variants(), *right_ones()) if one.stage in stages]
     if only:
-        named = [one for one in every if only in (one.name, one.name.partition("/")[2])]
+        wanted = f"/{only}"
+        named = [one for one in every if f"/{one.name}".endswith(wanted)]
         if not named:
-            raise UsageError(f"VARIANT={only}: these stages have no judge/zoo/*/{only}.patch")
+            raise UsageError(f"VARIANT={only}: these stages have no judge/zoo/*/{only}.patch and "
+                             f"no judge/zoo/right/*/{only}.c")  # fmt: skip
         return named
     return [one for one in every if not (chosen and one.of_harness)]
 
@@ -190,27 +255,30 @@ def _told(verdict: Verdict) -> list[str]:
     return rows + [f"  kernel {report.headline}" for report in verdict.reports]
 
 
-def run_one(variant: Variant, for_kernel: Kernel, machine: Machine,
+def run_one(variant: Animal, for_kernel: Kernel, machine: Machine,
             known: Sequence[TestInfo], tree: Path) -> Catch:  # fmt: skip
-    """Plants the bug in a copy below tree, compiles it and judges it."""
+    """Puts its source below tree, compiles it and judges it."""
     try:
         text = variant.source()
-        tests = tests_of(variant, known)
+        tests = variant.tests(known)
     except (patch.PatchFailed, BadVariant) as failed:
         return Catch(variant, "nothing to judge", [str(failed)])
     path = tree / variant.stage.source
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
+    for name in variant.stage.headers:
+        shutil.copy(TREE / variant.stage.folder / name, path.parent)
     try:
-        built = build(variant.stage, for_kernel, tree)
+        built = build(variant.stage, for_kernel, tree, variant.options)
     except BuildFailed as failed:
         wanted = COMPILES_NOT in variant.verdicts
         return Catch(variant, COMPILES_NOT, [] if wanted else str(failed).splitlines())
     if variant.verdicts == (COMPILES_NOT,):
         return Catch(variant, "compiles", ["it compiles"])
-    # One VM, as the tests that have to fail would have in `make test`.
-    cpus = max(test.cpus for test in tests)
-    return compare(variant, Trial(variant.stage, built, replace(machine, cpus=cpus), tests).run())
+    if built.messages and variant.options == WARNINGS:
+        return Catch(variant, "warnings", built.messages.splitlines())
+    trial = Trial(variant.stage, built, machine, tests)
+    return variant.compare(trial.run(variant.lanes(machine, tests)))
 
 
 # -- all of them ------------------------------------------------------------------------
@@ -222,51 +290,85 @@ def line(catch: Catch) -> str:
             f"wanted {catch.variant.wanted}, got {catch.got}")  # fmt: skip
 
 
-def left_behind() -> list[int]:
-    """Processes of ours that still live: each variant must have ended its VMs."""
-    pids: list[int] = []
-    for path in Path("/proc/self/task").glob("*/children"):
-        # A thread of ours may end while we look.
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            pids += map(int, path.read_text().split())
-    return sorted(pids)
+def workers() -> int:
+    """How many at a time: one more than there are CPUs, as tests also wait; if memory allows."""
+    text = Path("/proc/meminfo").read_text()
+    free_mb = int(re.search(r"^MemAvailable:\s+(\d+) kB", text, re.M)[1]) // 1024
+    return max(1, min((os.cpu_count() or 1) + 1, free_mb // WORKER_MB))
 
 
-def run(chosen: Sequence[Variant], for_kernel: Kernel, machine: Machine,
-        known: Sequence[TestInfo], show: Callable[[str], None] = print) -> int:  # fmt: skip
-    """Judges the variants, a few side by side; returns how many were missed."""
-    missed = 0
-    # One zoo at a time: its trees have fixed places, so that builds find their way back.
-    with cache.lock("zoo"):
-        place = cache.root() / "zoo"
-        trees: queue.SimpleQueue[Path] = queue.SimpleQueue()
-        for number in range(WORKERS):
-            trees.put(place / str(number))
+def table(catches: Sequence[Catch]) -> list[str]:
+    """What came of each group, in figures."""
+    rows = [f"{'':<14} {'as wanted':>9} {'missed':>6} {'seconds':>8}"]
+    for group in dict.fromkeys(_group(catch.variant) for catch in catches):
+        own = [catch for catch in catches if _group(catch.variant) == group]
+        missed = sum(catch.missed for catch in own)
+        seconds = sum(catch.seconds for catch in own)
+        rows.append(f"{group:<14} {len(own) - missed:9} {missed:6} {seconds:8.1f}")
+    return rows
 
-        def timed(variant: Variant) -> Catch:
-            start, tree = time.monotonic(), trees.get()
-            try:
-                catch = run_one(variant, for_kernel, machine, known, tree)
-            finally:
-                trees.put(tree)
-            catch.seconds = time.monotonic() - start
-            return catch
 
+def _group(variant: Animal) -> str:
+    return variant.name.rpartition("/")[0]
+
+
+def _judge_all(chosen: Sequence[Animal], place: Path, judge: Callable[[Animal, Path], Catch],
+               show: Callable[[str], None]) -> list[Catch]:  # fmt: skip
+    """Several side by side, each in a tree below place; shown in their order."""
+    catches: list[Catch] = []
+    count = workers()
+    trees: queue.SimpleQueue[Path] = queue.SimpleQueue()
+    for number in range(count):
+        trees.put(place / str(number))
+
+    def timed(variant: Animal) -> Catch:
+        start, tree = time.monotonic(), trees.get()
         try:
-            with ThreadPoolExecutor(WORKERS) as pool:
-                for catch in pool.map(timed, chosen):
-                    show(line(catch))
-                    if catch.missed:
-                        missed += 1
-                        for row in [f"bug: {catch.variant.bug}", *catch.why]:
-                            show(f"          {row}")
+            catch = judge(variant, tree)
+        finally:
+            trees.put(tree)
+        catch.seconds = time.monotonic() - start
+        return catch
+
+    with ThreadPoolExecutor(count) as pool:
+        for catch in pool.map(timed, chosen):
+            catches.append(catch)
+            show(line(catch))
+            for row in [f"bug: {catch.variant.bug}", *catch.why] if catch.missed else ():
+                show(f"          {row}")
+    return catches
+
+
+def run(chosen: Sequence[Animal], for_kernel: Kernel, machine: Machine,
+        known: Sequence[TestInfo], show: Callable[[str], None] = print) -> int:  # fmt: skip
+    """Judges them, a few side by side; returns how many were missed, or left something."""
+    start = time.monotonic()
+    leftovers.adopt_orphans()
+    # One zoo at a time: its trees have fixed places, so that builds find their way back.
+    with cache.lock("zoo"), tempfile.TemporaryDirectory(prefix="kmsgpipe-zoo-") as temporary:
+        place = cache.root() / "zoo"
+        before = leftovers.Before(TREE, cache.root(), Path(temporary))
+        # What compilers and we forget to remove shows there.
+        outer, os.environ["TMPDIR"] = os.environ.get("TMPDIR"), temporary
+        tempfile.tempdir = None
+        try:
+            catches = _judge_all(
+                chosen, place,
+                lambda variant, tree: run_one(variant, for_kernel, machine, known, tree), show,
+            )  # fmt: skip
         finally:
             shutil.rmtree(place, ignore_errors=True)
-    pids = left_behind()
-    if pids:
-        show(f"left behind: processes {pids}")
-    show(f"zoo: {len(chosen) - missed} caught, {missed} missed")
-    return missed + len(pids)
+            tempfile.tempdir = None
+            os.environ.pop("TMPDIR")
+            if outer is not None:
+                os.environ["TMPDIR"] = outer
+        left = before.left()
+    for row in ["", *table(catches), "", *(f"left behind: {one}" for one in left)]:
+        show(row)
+    missed = sum(catch.missed for catch in catches)
+    show(f"zoo: {len(catches) - missed} as wanted, {missed + len(left)} not "
+         f"({time.monotonic() - start:.0f} s, {workers()} at a time)")  # fmt: skip
+    return missed + len(left)
 
 
 def kernel_word(asked: str, config: Mapping[str, str]) -> str:
@@ -279,7 +381,7 @@ def kernel_word(asked: str, config: Mapping[str, str]) -> str:
 
 def verb(stages: Sequence[Stage], chosen: bool, for_kernel: Kernel, machine: Machine,
          known: Sequence[TestInfo]) -> int:  # fmt: skip
-    """make zoo: 1 if any variant is missed."""
+    """make zoo: 1 if any wrong driver is missed, or any right one refused."""
     kernel = kernel_word(os.environ.get("KERNEL", ""), for_kernel.config)
     only = os.environ.get("VARIANT", "")
     own = [one for one in choose(stages, chosen, only) if kernel in one.kernels]

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from unittest import mock
 
 from judge import arch, image, patch, zoo
-from judge.build import BuildFailed
+from judge.build import BuildFailed, Built
 from judge.errors import CannotTest, UsageError
 from judge.klog import KINDS, Report
 from judge.report import VERDICTS
@@ -133,6 +133,7 @@ class TheFiles(unittest.TestCase):
 
     def test_no_stray_files(self) -> None:
         known = {zoo.FOLDER / f"{variant.name}.patch" for variant in zoo.variants()}
+        known |= {right.path for right in zoo.right_ones()}
         self.assertEqual({path for path in zoo.FOLDER.rglob("*") if path.is_file()}, known)
 
     def test_each_applies_and_changes_something(self) -> None:
@@ -236,16 +237,22 @@ class Comparing(unittest.TestCase):
 
 class Choosing(unittest.TestCase):
     def test_stages(self) -> None:
-        every = zoo.variants()
+        every = [*zoo.variants(), *zoo.right_ones()]
         self.assertEqual(zoo.choose(STAGES, False), every)
         some = zoo.choose([LAB3], True)
-        self.assertEqual({variant.name.partition("/")[0] for variant in some}, {"lab3"})
+        self.assertEqual({variant.name.rpartition("/")[0] for variant in some},
+                         {"lab3", "right/lab3"})  # fmt: skip
         self.assertLess(len(some), len(every))
 
     def test_one(self) -> None:
         name = zoo.choose([LAB3], True)[0].name
         for word in (name, name.partition("/")[2]):
             self.assertIn(name, [variant.name for variant in zoo.choose([LAB3], True, word)])
+
+    def test_a_right_one(self) -> None:
+        right = zoo.right_ones()[0]
+        for word in (right.name, f"{right.stage.name}/{right.path.stem}", right.path.stem):
+            self.assertIn(right, zoo.choose([right.stage], True, word))
 
     def test_one_of_the_harness(self) -> None:
         one = next(variant for variant in zoo.variants() if variant.of_harness)
@@ -266,20 +273,24 @@ class Running(unittest.TestCase):
         self.variant = next(v for v in zoo.variants() if v.stage is LAB3 and v.caught_by)
         self.known = [info(name) for name in (LOADS, *self.variant.caught_by)]
         self.words = ["passed", "failed", "passed", "passed"]
-        self.compiles = True
+        self.compiles, self.messages = True, ""
         self.machine = Machine(arch.host(), "tcg", Path("image"), Path("initrd"))
-        for name, value in (("build", self.build), ("Trial", self.trial)):
-            patcher = mock.patch.object(zoo, name, value)
+        for where, name, value in ((zoo, "build", self.build), (zoo, "Trial", self.trial),
+                                   (zoo, "workers", lambda: 1),
+                                   (zoo.leftovers, "adopt_orphans", lambda: None)):  # fmt: skip
+            patcher = mock.patch.object(where, name, value)
             patcher.start()
             self.addCleanup(patcher.stop)
         root = mock.patch.object(zoo.cache, "root", lambda: self.folder)
         root.start()
         self.addCleanup(root.stop)
 
-    def build(self, stage, kernel, tree):
+    def build(self, stage, kernel, tree, options):
         self.assertEqual((tree / stage.source).read_text(), self.variant.source())
+        self.assertEqual(options, self.variant.options)
         if not self.compiles:
             raise BuildFailed("error: no")
+        return Built(Path("x.ko"), b"", self.messages)
 
     def trial(self, stage, built, machine, tests):
         run = lambda *_: [verdict(t.name, word) for t, word in zip(tests, self.words)]  # noqa: E731
@@ -291,14 +302,43 @@ class Running(unittest.TestCase):
 
     def test_caught(self) -> None:
         status, said = self.lines()
-        self.assertEqual((status, said[-1]), (0, "zoo: 1 caught, 0 missed"))
+        self.assertEqual(status, 0)
+        self.assertRegex(said[-1], r"^zoo: 1 as wanted, 0 not \(0 s, 1 at a time\)$")
         self.assertRegex(said[0], rf"^ok +0\.\d s  {self.variant.name} +wanted .*, got failed \(")
 
     def test_missed(self) -> None:
         self.words = ["passed"] * 4
         status, said = self.lines()
-        self.assertEqual((status, said[-1]), (1, "zoo: 0 caught, 1 missed"))
+        self.assertEqual(status, 1)
+        self.assertIn("zoo: 0 as wanted, 1 not", said[-1])
         self.assertTrue(said[0].startswith("MISSED"))
+        self.assertIn(["lab3", "0", "1", "0.0"], [row.split() for row in said])
+
+    def be_right(self) -> None:
+        self.variant = next(right for right in zoo.right_ones() if right.stage is LAB3)
+        self.known = [info("a"), info("b"), TestInfo.parse("c\t4\t1\tlab2.md\tlab 2\t64")]
+
+    def test_right(self) -> None:
+        self.be_right()
+        self.words = ["passed", "passed"]
+        status, said = self.lines()
+        self.assertEqual(status, 0)
+        self.assertIn("wanted all tests passed, got 2 of 2 passed", said[0])
+
+    def test_right_but_refused(self) -> None:
+        self.be_right()
+        self.words = ["passed", "failed"]
+        status, said = self.lines()
+        self.assertEqual(status, 1)
+        self.assertIn("got 1 of 2 passed", said[0])
+        self.assertIn("b: failed", "".join(said))
+
+    def test_right_but_with_a_warning(self) -> None:
+        self.be_right()
+        self.messages = "x.c:1: warning: odd"
+        status, said = self.lines()
+        self.assertEqual(status, 1)
+        self.assertIn("x.c:1: warning: odd", "".join(said))
 
     def test_compiles_not(self) -> None:
         self.compiles = False
@@ -316,11 +356,17 @@ class Running(unittest.TestCase):
         self.lines()
         self.assertFalse((self.folder / "zoo").exists())
 
-    def test_a_process_left_behind_counts(self) -> None:
-        with mock.patch.object(zoo, "left_behind", lambda: [4711]):
+    def test_what_is_left_behind_counts(self) -> None:
+        run = zoo.run_one
+
+        def untidy(*args):
+            (self.folder / ".making.x").mkdir()
+            return run(*args)
+
+        with mock.patch.object(zoo, "run_one", untidy):
             status, said = self.lines()
         self.assertEqual(status, 1)
-        self.assertIn("left behind: processes [4711]", said)
+        self.assertIn(f"left behind: file {self.folder}/.making.x", said)
 
 
 if __name__ == "__main__":
