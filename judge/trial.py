@@ -32,6 +32,8 @@ LOG_SECONDS = 2
 # What the guest says about time is believed up to here only.
 MOST_TEST_SECONDS = 300
 MOST_SCALE = 15
+# A test whose sleeper does not wake gives up after so much of its time.
+IN_VAIN = 0.7
 # A driver that ruins so many VMs is not worth the wait for the rest.
 MOST_VMS = 6
 GUEST_MODULE = "/tmp/{module}.ko"
@@ -59,6 +61,7 @@ class Verdict:
     ms: int = 0  # as the guest says
     seconds: float = 0.0  # as the host saw it, from the test's begin to its verdict
     allowed: float = 0.0  # the most that this should have been
+    in_vain: bool = False  # it failed, having waited for most of its time
     reports: list[klog.Report] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
 
@@ -175,11 +178,10 @@ class Trial:
 
     def out_of_patience(self) -> str:
         """Why the rest is not worth the wait, to a person who waits; '' if it is."""
-        late = [verdict for verdict in list(self.verdicts.values())
-                if not verdict.passed and verdict.seconds > verdict.allowed / 2 > 0]  # fmt: skip
-        if not self.patience or len(late) < self.patience:
+        late = sum(verdict.in_vain for verdict in list(self.verdicts.values()))
+        if not self.patience or late < self.patience:
             return ""
-        return f"{len(late)} tests waited in vain until their time was up"
+        return f"{late} tests waited in vain until their time was up"
 
     def record(self, verdict: Verdict) -> None:
         """Keeps a verdict, and shows those whose turn has come: in the order of the tests."""
@@ -207,6 +209,7 @@ class _Round:
         self.why = "the test program ended without a result"
         self.deadline = 0.0
         self.began = 0.0  # when the current test did
+        self.granted = self.took = 0.0  # its time, and what it took without unloading
         self.unloading = False  # the current test has ended, but for its module
         self.details: dict[str, str] = {}
         self.leaks = leaks.Leaks()
@@ -258,6 +261,7 @@ class _Round:
         elif match := UNLOAD.match(line):
             if self.current and not self.unloading:
                 self.unloading = True
+                self.took = time.monotonic() - self.began
                 self._allow(float(match[1]))
         elif line.startswith("# log: "):
             self.said_log = [*self.said_log[-5:], line[7:]]
@@ -287,6 +291,7 @@ class _Round:
         self.current = name
         self.details, self.said_log = {}, []
         self.began = time.monotonic()
+        self.granted, self.took = seconds, 0.0
         self.unloading = False
         self._allow(seconds)
 
@@ -338,6 +343,7 @@ class _Round:
         self._record(
             name, verdict, passed, ms=int(ms) if ms.isdecimal() else 0,
             seconds=seconds, allowed=allowed,
+            in_vain=not passed and (self.took or seconds) > IN_VAIN * self.granted,
             reports=reports, log=self.said_log or part.inside, **detail,
         )  # fmt: skip
         self.last = name

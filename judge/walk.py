@@ -26,7 +26,7 @@ from .stages import STAGES, TREE, Stage, shown
 LABS = STAGES[:3]
 FEWEST_HUNKS = 3
 WIDTH = 80
-COMMAND_SECONDS = 300
+COMMAND_SECONDS = 900
 FIRST = "Work on this one first:"
 NOT_COMPILED = "does not compile:"
 # What belongs to kbuild, and not to a student's terminal.

@@ -304,7 +304,7 @@ class Patience(TrialCase):
         script: list = []
         for number, (name, wait) in enumerate(zip(self.NAMES, waits), 1):
             begin, log, result = run(name, number, result="not ok" if wait else "ok")
-            script += [begin, *[wait] * bool(wait), log, result]
+            script += [begin, *[wait] * bool(wait), "# unload 5", log, result]
         return list(self.words([*script, "@exit 0"], names=self.NAMES).values())
 
     def test_after_the_second(self) -> None:
