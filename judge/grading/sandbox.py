@@ -123,7 +123,7 @@ def _unshare(room: Room) -> list[str]:
             bind(path, True)
     bind(str(room.place), False)
     lines += ["pivot_root . old", "cd /", "umount -l old", "rmdir old",
-              "mount -o remount,ro /",
+              "mount -o remount,bind,ro /",
               'exec setpriv --bounding-set -all --inh-caps -all --no-new-privs -- "$@"']  # fmt: skip
     return ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--net", "--ipc",
             "--uts", "--kill-child=KILL", "--", "sh", "-c", "\n".join(lines), "sandbox"]  # fmt: skip
