@@ -57,8 +57,8 @@ class Sample:
     without_sandbox: str = ""  # what becomes of it there, if something else
     small: bool = False  # of those that CI judges
 
-    def wrong(self, grade: Grade, sandbox: str) -> str:
-        """What is not as it has to be; '' if all is."""
+    def wrong(self, grade: Grade, sandbox: str, judged: bool = True) -> str:
+        """What is not as it has to be; '' if all is. Not judged: it was compiled only."""
         record = grade.record
         becomes = (
             self.without_sandbox if self.without_sandbox and sandbox == "none" else self.becomes
@@ -73,7 +73,8 @@ class Sample:
             good = record.compiles and grade.score < grade.points
             good = good and bool(set(self.word.split()) & set(grade.failed))
         else:
-            good = record.graded and grade.score == grade.points > 0
+            good = record.graded and record.compiles
+            good = good and (grade.score == grade.points > 0 or not judged)
         got = f"{grade.summary}{' ' + ' '.join(grade.failed[:3]) if record.compiles else ''}"
         return "" if good else f"it has to be: {becomes} ({self.word}); it is: {got}"
 

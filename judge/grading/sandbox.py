@@ -123,7 +123,7 @@ def _unshare(room: Room) -> list[str]:
             bind(path, True)
     bind(str(room.place), False)
     lines += ["pivot_root . old", "cd /", "umount -l old", "rmdir old",
-              "mount -o remount,ro /",
+              "mount -o remount,bind,ro /",
               'exec setpriv --bounding-set -all --inh-caps -all --no-new-privs -- "$@"']  # fmt: skip
     return ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--net", "--ipc",
             "--uts", "--kill-child=KILL", "--", "sh", "-c", "\n".join(lines), "sandbox"]  # fmt: skip
@@ -257,7 +257,7 @@ def _listen(process: subprocess.Popen, seconds: float) -> tuple[bytes, str]:
                 _kill(process)
 
 
-def _works(kind: str, scratch: Path) -> bool:
+def works(kind: str, scratch: Path) -> bool:
     """Runs the compiler in there, and looks whether our own files are out of its sight."""
     room = Room(scratch / "place", (), scratch / "root")
     room.place.mkdir(parents=True, exist_ok=True)
@@ -282,7 +282,7 @@ def choose(scratch: Path) -> Sandbox:
     if wanted == "none":
         return Sandbox("none")
     for kind in [wanted] if wanted else [kind for kind in KINDS if kind != "none"]:
-        if (kind != "bubblewrap" or shutil.which("bwrap")) and _works(kind, scratch):
+        if (kind != "bubblewrap" or shutil.which("bwrap")) and works(kind, scratch):
             return Sandbox(kind)
     if wanted:
         raise CannotTest(f"SANDBOX={wanted}: it does not work here")

@@ -19,11 +19,14 @@ from pathlib import Path
 from typing import Sequence
 
 from .. import cache, zoo
+from ..build import BuildFailed
 from ..stages import BY_NAME, TREE
-from . import results, samples, weights
+from . import results, samples, sandbox, scan, weights
 from .classroom import CSV, slug
-from .judging import Judge
-from .samples import Ground
+from .compile import Workshop, compile
+from .judging import GRADED, NOT_GRADABLE, Judge, OnKernel, Record, scratch_folder
+from .samples import Ground, Sample
+from .sandbox import Sandbox
 from .submission import NotGradable, take
 
 SET_CHILD_SUBREAPER = 36  # prctl(): who loses its parent becomes our child
@@ -165,6 +168,52 @@ class Check:
                 self.problems.append(f"{samples_name(sample.name)}: {wrong}")
         print(f"{len(self.samples)} submissions looked at")
 
+    def look_at_sandboxes(self, judge: Judge) -> None:
+        """What only a compiler can tell, in the other kinds of sandbox that work here."""
+        marks = weights.read(weights.FILE, judge.courses[0].tests)
+        for kind in sandbox.KINDS:
+            if kind == judge.sandbox.kind:
+                continue
+            with scratch_folder() as probe:
+                if kind != "none" and not sandbox.works(kind, probe):
+                    print(f"{kind}: does not work here")
+                    continue
+            wrong = 0
+            for sample in (one for one in self.samples if self._for_a_compiler(one)):
+                record = self._compiled(sample, judge, kind)
+                grade = results.grade(sample.name, record, marks)
+                if why := sample.wrong(grade, kind, judged=False):
+                    self.problems.append(f"{samples_name(sample.name)} ({kind}): {why}")
+                    wrong += 1
+            print(f"{kind}: compilers steered as they can be, {wrong} problems")
+
+    def _for_a_compiler(self, sample: Sample) -> bool:
+        """Neither refused before it is compiled, nor an honest driver."""
+        if (
+            sample.becomes not in (samples.REFUSED, samples.NO_MODULE)
+            and not sample.without_sandbox
+        ):
+            return False
+        try:
+            for data in take(self.submissions / sample.name, self.stage).files.values():
+                scan.plain(sample.name, data.decode("utf-8", "replace"))
+        except NotGradable:
+            return False
+        return True
+
+    def _compiled(self, sample: Sample, judge: Judge, kind: str) -> Record:
+        submission = take(self.submissions / sample.name, self.stage)
+        workshop = Workshop(Sandbox(kind), judge.courses[0].kernel)
+        kernel = OnKernel("stock", "")
+        try:
+            with scratch_folder() as scratch:
+                compile(submission, workshop, scratch)
+        except NotGradable as refused:
+            return Record(NOT_GRADABLE, self.stage.name, str(refused))
+        except BuildFailed as failed:
+            kernel.compiles, kernel.messages = False, str(failed)
+        return Record(GRADED, self.stage.name, kernels=[kernel])
+
     def same(self, one: str, other: str) -> None:
         if (self.place / one / CSV).read_bytes() != (self.place / other / CSV).read_bytes():
             self.problems.append(f"two runs do not agree: {one}/{CSV} and {other}/{CSV}")
@@ -199,6 +248,7 @@ def run(judge: Judge, small: bool) -> int:
             if not small:
                 check.graded("second", fresh=True)
                 check.look_at_table("second")
+                check.look_at_sandboxes(judge)
             else:
                 check.graded("second", fresh=False)
             check.same("first", "second")

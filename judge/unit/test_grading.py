@@ -197,7 +197,7 @@ class Caged(Temporary):
         os.chmod(self.folder, 0o755)
         self.kinds = [kind for kind in sandbox.KINDS if kind == "none"
                       or (kind != "bubblewrap" or shutil.which("bwrap"))
-                      and sandbox._works(kind, self.folder / f"try-{kind}")]  # fmt: skip
+                      and sandbox.works(kind, self.folder / f"try-{kind}")]  # fmt: skip
 
     def run_in(self, kind: str, script: str, seconds: float = 20) -> sandbox.Done:
         return Sandbox(kind).run(self.room, ["sh", "-c", script], seconds)
@@ -253,10 +253,10 @@ class Caged(Temporary):
         with mock.patch.dict(os.environ, {"SANDBOX": "jail"}), self.assertRaises(UsageError):
             sandbox.choose(self.folder / "probe")
         with mock.patch.dict(os.environ, {"SANDBOX": ""}), \
-             mock.patch.object(sandbox, "_works", return_value=False):  # fmt: skip
+             mock.patch.object(sandbox, "works", return_value=False):  # fmt: skip
             self.assertEqual(sandbox.choose(self.folder / "probe").kind, "none")
         with mock.patch.dict(os.environ, {"SANDBOX": "landlock"}), self.assertRaises(CannotTest), \
-             mock.patch.object(sandbox, "_works", return_value=False):  # fmt: skip
+             mock.patch.object(sandbox, "works", return_value=False):  # fmt: skip
             sandbox.choose(self.folder / "probe")
 
 
