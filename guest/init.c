@@ -582,11 +582,15 @@ static bool output_is_out(void)
 	return !left;
 }
 
-static void pause_briefly(void)
+/*
+ * Waits a moment. False if the host has something to say: then what it asked for last is
+ * no longer of interest, and it is not to wait for us.
+ */
+static bool pause_briefly(void)
 {
-	const struct timespec pause = { .tv_nsec = 5000000 };
+	struct pollfd fd = { .fd = port, .events = POLLIN };
 
-	nanosleep(&pause, NULL);
+	return !poll(&fd, 1, 5);
 }
 
 static void do_asleep(char **args)
@@ -599,7 +603,8 @@ static void do_asleep(char **args)
 			reply("@ok");
 			return;
 		}
-		pause_briefly();
+		if (!pause_briefly())
+			break;
 	}
 	reply("@error no %s sleeps in the device", args[0] ? args[0] : "command");
 }
@@ -619,7 +624,8 @@ static void do_settle(char **args)
 			reply("@ok");
 			return;
 		}
-		pause_briefly();
+		if (!pause_briefly())
+			break;
 	}
 	reply("@error a job runs without an end");
 }

@@ -8,12 +8,13 @@ the VM is not trusted again: the rest is run in a fresh one.
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Sequence
+from typing import Mapping, Sequence
 
 from . import klog, leaks
 from .build import Built
@@ -35,7 +36,12 @@ MOST_SCALE = 15
 # A test whose sleeper does not wake gives up after so much of its time.
 IN_VAIN = 0.7
 # A driver that ruins so many VMs is not worth the wait for the rest.
-MOST_VMS = 6
+MOST_VMS = 7
+# As many VMs at once as the host has CPUs for, and two where it has one.
+SIDE_BY_SIDE = max(2, os.cpu_count() or 2)
+# So many tests are worth another VM. One that has never passed is taken to be a usual one.
+SPLIT_FROM = 12
+UNKNOWN_MS = 40
 GUEST_MODULE = "/tmp/{module}.ko"
 GUEST_TESTS = "/tmp/tests"
 LOADS = "module_loads_and_unloads"
@@ -94,24 +100,38 @@ class Lane:
         self._resuming = None
 
 
-def deal(machine: Machine, tests: Sequence[TestInfo]) -> list[Lane]:
-    """Tests that are one process go into a VM with one CPU, the others into the whole one.
+def halves(tests: Sequence[TestInfo], costs: Mapping[str, int]) -> list[list[TestInfo]]:
+    """Two shares that take about as long, each in the order of the tests."""
+    total, shares = [0, 0], ([], [])
+    cost = {test.name: costs.get(test.name, UNKNOWN_MS) for test in tests}
+    for test in sorted(tests, key=lambda test: -cost[test.name]):
+        lighter = total.index(min(total))
+        total[lighter] += cost[test.name]
+        shares[lighter].append(test)
+    return [[test for test in tests if test in share] for share in shares]
 
-    A second virtual CPU has nothing to run there, but is asked to agree each time that a
-    module is loaded; emulated, that doubles the time. Side by side the two VMs have work
-    for two of the host's CPUs.
+
+def deal(machine: Machine, tests: Sequence[TestInfo], costs: Mapping[str, int]) -> list[Lane]:
+    """The races go into a VM with two CPUs, all other tests into two VMs with one CPU each.
+
+    Where nothing runs on it a second virtual CPU is still asked to agree each time that a
+    module is loaded; emulated, that doubles the time. And a virtual CPU that spins for
+    another one, which has no CPU of the host just then, spins for long: so those come last.
     """
-    lanes = []
-    for cpus in sorted({test.cpus for test in tests}):
-        names = [test.name for test in tests if test.cpus == cpus]
-        lanes.append(Lane(replace(machine, cpus=cpus), names))
-    return lanes
+    shares = [[test for test in tests if test.cpus == cpus] for cpus in (1, 2)]
+    if len(shares[0]) >= SPLIT_FROM:
+        shares[:1] = halves(shares[0], costs)
+    return [
+        Lane(replace(machine, cpus=share[0].cpus), [test.name for test in share])
+        for share in shares if share
+    ]  # fmt: skip
 
 
 class Trial:
     """The tests of one stage, against one module.
 
-    The tests are dealt out to VMs that work side by side, see deal().
+    The tests are dealt out to VMs that work side by side, see deal(), as far as there are
+    CPUs for them.
     """
 
     def __init__(self, stage: Stage, built: Built, machine: Machine, tests: list[TestInfo]):
@@ -133,7 +153,7 @@ class Trial:
     def run(self, lanes: Sequence[Lane] = ()) -> list[Verdict]:
         """All tests; in one VM after the other if no lanes are given."""
         lanes = self._lanes = lanes or [Lane(self.machine, list(self.tests))]
-        with ThreadPoolExecutor(len(lanes)) as pool:
+        with ThreadPoolExecutor(min(len(lanes), SIDE_BY_SIDE)) as pool:
             running = [pool.submit(self._run_lane, lane) for lane in lanes]
             try:
                 for one in running:

@@ -13,7 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Sequence
 
-from . import accel, arch, cmdline, desk, image, kernel, labkernel, needs, record, report, tools
+from . import (
+    accel, arch, cmdline, costs, desk, image, kernel, labkernel, needs, record, report, tools,
+)  # fmt: skip
 from .build import Built, BuildFailed, build as build_module, clean as clean_builds
 from .errors import CannotTest, UsageError
 from .kernel import Kernel
@@ -141,7 +143,7 @@ def run_tests(
     judging: Judging, get: Callable[[], Built | None], on_verdict: Callable[[Verdict, Built], None]
 ) -> tuple[list[Verdict], Built | None]:
     """Judges one stage, and remembers it if it is the student's."""
-    lanes = deal(judging.machine, judging.tests)
+    lanes = deal(judging.machine, judging.tests, costs.known())
     try:
         # The VMs come back to life while the compiler works.
         for lane in lanes:
@@ -159,6 +161,7 @@ def run_tests(
         for lane in lanes:
             lane.close()
     judging.note(verdicts)
+    costs.remember(verdicts)
     return verdicts, built
 
 

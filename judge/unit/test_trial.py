@@ -17,6 +17,34 @@ STAGE = STAGES[0]
 WARNING = "WARNING: CPU: 0 PID: 82 at x.c:9 kmsgpipe_write+0x12/0x40 [kmsgpipe_basic]"
 
 
+def info(name: str, cpus: int) -> TestInfo:
+    return TestInfo(name, stages=2, cpus=cpus, page="lab1.md", says=name)
+
+
+class Deal(unittest.TestCase):
+    machine = SimpleNamespace(cpus=2)
+
+    def deal(self, tests: list[TestInfo], costs: dict[str, int]) -> list[tuple[int, list[str]]]:
+        with mock.patch.object(trial, "replace", lambda machine, cpus: SimpleNamespace(cpus=cpus)):
+            lanes = trial.deal(self.machine, tests, costs)
+        return [(lane.machine.cpus, lane.names) for lane in lanes]
+
+    def test_races_come_last_and_have_two_cpus(self) -> None:
+        tests = [info("race", 2), info("a", 1)]
+        self.assertEqual(self.deal(tests, {}), [(1, ["a"]), (2, ["race"])])
+        self.assertEqual(self.deal(tests[:1], {}), [(2, ["race"])])
+
+    def test_halves_take_about_as_long_and_keep_the_order(self) -> None:
+        names = [f"t{number}" for number in range(trial.SPLIT_FROM)]
+        costs = {name: 10 for name in names} | {"t5": 10 * (len(names) - 1)}
+        dealt = self.deal([info(name, 1) for name in names], costs)
+        self.assertEqual(dealt, [(1, ["t5"]), (1, [name for name in names if name != "t5"])])
+
+    def test_few_tests_share_a_vm(self) -> None:
+        names = [f"t{number}" for number in range(trial.SPLIT_FROM - 1)]
+        self.assertEqual(self.deal([info(name, 1) for name in names], {}), [(1, names)])
+
+
 class GONE:
     """In a script: the VM ends here."""
 

@@ -19,7 +19,7 @@
 /* The order of events is forced in each: a few rounds for either sleeper to be first. */
 #define ROUNDS 4
 
-TEST(reader_sleeps_until_a_message_comes,
+SOLO(reader_sleeps_until_a_message_comes,
      .says = "a reader sleeps on an empty queue and wakes on one write()",
      .page = "lab3.md#sleeping-readers", .stages = FROM_STAGE(3))
 {
@@ -34,7 +34,7 @@ TEST(reader_sleeps_until_a_message_comes,
 	device_expect_empty(fd);
 }
 
-TEST(writer_sleeps_until_there_is_room,
+SOLO(writer_sleeps_until_there_is_room,
      .says = "a writer sleeps on a full queue and wakes on one read()",
      .page = "lab3.md#sleeping-writers", .stages = FROM_STAGE(3), .params = "max_msgs=2")
 {
@@ -50,7 +50,7 @@ TEST(writer_sleeps_until_there_is_room,
 	device_expect_empty(fd);
 }
 
-TEST(file_opened_later_wakes_a_reader,
+SOLO(file_opened_later_wakes_a_reader,
      .says = "a sleeper is woken through any open file", .page = "lab3.md#sleeping-readers",
      .stages = FROM_STAGE(3))
 {
@@ -78,7 +78,7 @@ static void expect_sleeping_soundly(struct caller *caller, const char *did)
 	       "it ran %ld times meanwhile", after - before);
 }
 
-TEST(sleeping_reader_uses_no_cpu,
+SOLO(sleeping_reader_uses_no_cpu,
      .says = "a sleeping reader sleeps until woken and does not look again and again",
      .page = "lab3.md#sleeping-readers", .stages = FROM_STAGE(3))
 {
@@ -90,7 +90,7 @@ TEST(sleeping_reader_uses_no_cpu,
 	wait_returned(reader, 4, "it wakes when a message is written");
 }
 
-TEST(sleeping_writer_uses_no_cpu,
+SOLO(sleeping_writer_uses_no_cpu,
      .says = "a sleeping writer sleeps until woken and does not look again and again",
      .page = "lab3.md#sleeping-writers", .stages = FROM_STAGE(3), .params = "max_msgs=1")
 {
@@ -108,7 +108,7 @@ TEST(sleeping_writer_uses_no_cpu,
  * The sleeper is woken and cannot run, as it shares our CPU and we do not let go of it.
  * Meanwhile we take away what it was woken for.
  */
-TEST(woken_reader_looks_again,
+SOLO(woken_reader_looks_again,
      .says = "a woken reader whose message is gone already goes back to sleep",
      .page = "lab3.md#sleeping-readers", .stages = FROM_STAGE(3), .as_root = true)
 {
@@ -133,7 +133,7 @@ TEST(woken_reader_looks_again,
 	device_expect_empty(fd);
 }
 
-TEST(woken_writer_looks_again,
+SOLO(woken_writer_looks_again,
      .says = "a woken writer whose slot is taken already goes back to sleep",
      .page = "lab3.md#sleeping-writers", .stages = FROM_STAGE(3), .as_root = true,
      .params = "max_msgs=1")
@@ -166,7 +166,7 @@ TEST(woken_writer_looks_again,
  * message can go. Here it does: a thief, a child of ours with our priority, runs first, and
  * its copy stops in the middle, so that the one woken sees the message and has to wait.
  */
-TEST(reader_asks_again_under_the_lock,
+SOLO(reader_asks_again_under_the_lock,
      .says = "a reader whose message is taken while it wakes goes back to sleep",
      .page = "lab3.md#sleeping-readers", .stages = FROM_STAGE(3), .as_root = true)
 {
@@ -214,7 +214,7 @@ static long write_on_and_on(struct caller *self)
  * gives way to us at the latest when it asks for the lock. So we come while it is on its way:
  * later if we were too early, earlier if we were too late, until it is just in time.
  */
-TEST(writer_asks_again_under_the_lock,
+SOLO(writer_asks_again_under_the_lock,
      .says = "a writer whose slot is taken while it wakes goes back to sleep",
      .page = "lab3.md#sleeping-writers", .stages = FROM_STAGE(3), .params = "max_msgs=1",
      .as_root = true, .seconds = 15)
@@ -266,7 +266,7 @@ static struct caller *start_urgent(struct caller *caller)
 	return caller;
 }
 
-TEST(message_is_there_when_its_reader_wakes,
+SOLO(message_is_there_when_its_reader_wakes,
      .says = "a reader that runs the moment it is woken finds the message",
      .page = "lab3.md#nobody-sleeps-beside-work", .stages = FROM_STAGE(3), .as_root = true)
 {
@@ -283,7 +283,7 @@ TEST(message_is_there_when_its_reader_wakes,
 	device_expect_empty(fd);
 }
 
-TEST(room_is_there_when_its_writer_wakes,
+SOLO(room_is_there_when_its_writer_wakes,
      .says = "a writer that runs the moment it is woken finds the room",
      .page = "lab3.md#nobody-sleeps-beside-work", .stages = FROM_STAGE(3), .as_root = true,
      .params = "max_msgs=1")
@@ -322,7 +322,7 @@ static int count_done(struct caller **callers, int count)
 	return done;
 }
 
-TEST(every_message_wakes_a_reader,
+SOLO(every_message_wakes_a_reader,
      .says = "several sleeping readers, as many messages: every reader wakes",
      .page = "lab3.md#nobody-sleeps-beside-work", .stages = FROM_STAGE(3))
 {
@@ -336,7 +336,7 @@ TEST(every_message_wakes_a_reader,
 	device_expect_empty(fd);
 }
 
-TEST(every_free_slot_wakes_a_writer,
+SOLO(every_free_slot_wakes_a_writer,
      .says = "several sleeping writers, as many slots freed: every writer wakes",
      .page = "lab3.md#nobody-sleeps-beside-work", .stages = FROM_STAGE(3), .params = "max_msgs=4")
 {
@@ -356,7 +356,7 @@ TEST(every_free_slot_wakes_a_writer,
 	device_expect_empty(fd);
 }
 
-TEST(one_message_serves_one_reader,
+SOLO(one_message_serves_one_reader,
      .says = "one message serves one reader; the others sleep on",
      .page = "lab3.md#nobody-sleeps-beside-work", .stages = FROM_STAGE(3))
 {
@@ -381,7 +381,7 @@ TEST(one_message_serves_one_reader,
 		wait_returned(readers[i], 3, "it got the 3 bytes of one message");
 }
 
-TEST(messages_sent_at_once_wake_everybody,
+SOLO(messages_sent_at_once_wake_everybody,
      .says = "readers that run late still find every message",
      .page = "lab3.md#nobody-sleeps-beside-work", .stages = FROM_STAGE(3), .as_root = true)
 {
@@ -403,7 +403,7 @@ TEST(messages_sent_at_once_wake_everybody,
 	device_expect_empty(fd);
 }
 
-TEST(slots_freed_at_once_wake_everybody,
+SOLO(slots_freed_at_once_wake_everybody,
      .says = "writers that run late still find every free slot",
      .page = "lab3.md#nobody-sleeps-beside-work", .stages = FROM_STAGE(3), .as_root = true,
      .params = "max_msgs=4")
@@ -437,7 +437,7 @@ TEST(slots_freed_at_once_wake_everybody,
  * can run: it shares our CPU, and we do not let go of it. Whatever it does then, the
  * message must not lie there while the other one sleeps.
  */
-TEST(killed_reader_takes_no_wakeup_along,
+SOLO(killed_reader_takes_no_wakeup_along,
      .says = "a reader killed in its sleep does not take a wake-up with it",
      .page = "lab3.md#nobody-sleeps-beside-work", .stages = FROM_STAGE(3), .as_root = true)
 {
@@ -468,7 +468,7 @@ TEST(killed_reader_takes_no_wakeup_along,
 	}
 }
 
-TEST(killed_writer_takes_no_wakeup_along,
+SOLO(killed_writer_takes_no_wakeup_along,
      .says = "a writer killed in its sleep does not take a wake-up with it",
      .page = "lab3.md#nobody-sleeps-beside-work", .stages = FROM_STAGE(3), .as_root = true,
      .params = "max_msgs=1")
@@ -505,7 +505,7 @@ TEST(killed_writer_takes_no_wakeup_along,
  * The first reader has its message and is in the middle of the copy. The second, woken for
  * the next message, waits in line behind it, and is killed there.
  */
-TEST(reader_killed_in_line_takes_no_wakeup_along,
+SOLO(reader_killed_in_line_takes_no_wakeup_along,
      .says = "a reader killed while it waits for a slow one takes no wake-up with it",
      .page = "lab3.md#nobody-sleeps-beside-work", .stages = FROM_STAGE(3), .as_root = true)
 {
@@ -563,7 +563,7 @@ static void expect_passed_on(int fd, struct caller *unfit, int error, const char
 	device_expect_empty(fd);
 }
 
-TEST(short_buffer_passes_the_wakeup_on,
+SOLO(short_buffer_passes_the_wakeup_on,
      .says = "a reader with too small a buffer passes its wake-up on",
      .page = "lab3.md#nobody-sleeps-beside-work", .stages = FROM_STAGE(3))
 {
@@ -573,7 +573,7 @@ TEST(short_buffer_passes_the_wakeup_on,
 			 "a sleeping reader with 2 bytes of buffer");
 }
 
-TEST(faulting_reader_passes_the_wakeup_on,
+SOLO(faulting_reader_passes_the_wakeup_on,
      .says = "a reader with a bad pointer passes its wake-up on",
      .page = "lab3.md#nobody-sleeps-beside-work", .stages = FROM_STAGE(3))
 {
@@ -584,7 +584,7 @@ TEST(faulting_reader_passes_the_wakeup_on,
 			 "a sleeping reader with a bad pointer");
 }
 
-TEST(sleeper_stops_nobody,
+SOLO(sleeper_stops_nobody,
      .says = "while one sleeps, others can open, read, write and close",
      .page = "lab3.md#sleeping-readers", .stages = FROM_STAGE(3))
 {

@@ -115,7 +115,7 @@ SOLO(devices_share_no_settings,
 	device_expect_text(b, "message 0");
 }
 
-TEST(devices_share_no_sleepers,
+SOLO(devices_share_no_sleepers,
      .says = "a message in one device wakes no reader of another", .page = "capstone.md#devices",
      .stages = FROM_STAGE(7), .params = "nr_devices=2")
 {
@@ -297,7 +297,7 @@ static void expect_event(const char *name, const char *what)
 	       events(name, what), what);
 }
 
-TEST(tracepoints_tell_a_message_s_life,
+SOLO(tracepoints_tell_a_message_s_life,
      .says = "the trace shows enqueue, dequeue, sleep, wake and expiry",
      .page = "capstone.md#tracepoints", .stages = FROM_STAGE(7), .as_root = true,
      .params = "nr_devices=2 cleanup_interval_ms=0")

@@ -200,7 +200,7 @@ SOLO(failed_calls_count_nothing, .both_widths = true,
 	device_expect_numbers(fd, 0, 2);
 }
 
-TEST(killed_sleepers_count_nothing,
+SOLO(killed_sleepers_count_nothing,
      .says = "KMSGPIPE_GET_STATS: a sleeping reader or writer that is killed counts nothing",
      .page = "lab4.md#stats", .stages = FROM_STAGE(4), .params = "max_msgs=1")
 {
@@ -364,7 +364,7 @@ SOLO(cleared_messages_are_freed,
 	       "%ld more objects in the kernel's slab caches than before", growth);
 }
 
-TEST(clear_wakes_every_writer,
+SOLO(clear_wakes_every_writer,
      .says = "KMSGPIPE_CLEAR_QUEUE wakes all the writers that there is room for",
      .page = "lab4.md#clear", .stages = FROM_STAGE(4), .params = "max_msgs=4", .as_root = true)
 {
@@ -382,7 +382,7 @@ TEST(clear_wakes_every_writer,
 	device_expect_empty(fd);
 }
 
-TEST(clear_wakes_poll,
+SOLO(clear_wakes_poll,
      .says = "KMSGPIPE_CLEAR_QUEUE wakes who waits in poll() for room", .page = "lab4.md#clear",
      .stages = FROM_STAGE(4), .params = "max_msgs=2", .as_root = true)
 {
@@ -396,7 +396,7 @@ TEST(clear_wakes_poll,
 	wait_returned(poller, POLLOUT, "poll() wakes and says POLLOUT when the queue is cleared");
 }
 
-TEST(clear_leaves_readers_asleep,
+SOLO(clear_leaves_readers_asleep,
      .says = "KMSGPIPE_CLEAR_QUEUE gives no message to a sleeping reader", .page = "lab4.md#clear",
      .stages = FROM_STAGE(4), .as_root = true)
 {
@@ -457,7 +457,7 @@ static void expect_eight(int fd, char first)
 	device_expect_empty(fd);
 }
 
-TEST(clear_leaves_a_message_to_its_reader,
+SOLO(clear_leaves_a_message_to_its_reader,
      .says = "KMSGPIPE_CLEAR_QUEUE amid a slow read(): that reader gets its message whole",
      .page = "lab4.md#clear", .stages = FROM_STAGE(4), .as_root = true)
 {
@@ -476,7 +476,7 @@ TEST(clear_leaves_a_message_to_its_reader,
 	expect_eight(fd, 0);
 }
 
-TEST(clear_amid_a_read_that_fails,
+SOLO(clear_amid_a_read_that_fails,
      .says = "KMSGPIPE_CLEAR_QUEUE amid a read() that gets EFAULT: its message stays",
      .page = "lab4.md#clear", .stages = FROM_STAGE(4), .as_root = true)
 {
@@ -771,7 +771,7 @@ SOLO(lowered_max_msgs_stops_writers, .both_widths = true,
 	device_expect_numbers(fd, 4, 2);
 }
 
-TEST(writer_waits_for_the_lowered_limit,
+SOLO(writer_waits_for_the_lowered_limit,
      .says = "KMSGPIPE_SET_LIMITS below what is queued: a writer sleeps until enough were read",
      .page = "lab4.md#limits", .stages = FROM_STAGE(4), .params = "max_msgs=4", .as_root = true)
 {
@@ -833,7 +833,7 @@ TEST(write_keeps_the_size_it_began_with,
 	device_expect_text(fd, "slow before");
 }
 
-TEST(raising_max_msgs_wakes_every_writer,
+SOLO(raising_max_msgs_wakes_every_writer,
      .says = "KMSGPIPE_SET_LIMITS: more room wakes all the writers that there is room for",
      .page = "lab4.md#limits", .stages = FROM_STAGE(4), .params = "max_msgs=1", .as_root = true)
 {
@@ -878,7 +878,7 @@ TEST(raising_max_msgs_overfills_nothing,
 	expect(done == 2, did, "2 write() return", "%d return", done);
 }
 
-TEST(raising_max_msgs_wakes_poll,
+SOLO(raising_max_msgs_wakes_poll,
      .says = "KMSGPIPE_SET_LIMITS: more room wakes who waits in poll() for it",
      .page = "lab4.md#limits", .stages = FROM_STAGE(4), .params = "max_msgs=1", .as_root = true)
 {
@@ -963,7 +963,7 @@ SOLO(peek_never_waits, .both_widths = true,
 	       result(caller->ret));
 }
 
-TEST(peek_does_not_wait_for_a_reader,
+SOLO(peek_does_not_wait_for_a_reader,
      .says = "KMSGPIPE_PEEK shows a message that a slow reader is just copying",
      .page = "lab4.md#peek", .stages = FROM_STAGE(4), .as_root = true)
 {

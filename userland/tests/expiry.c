@@ -236,7 +236,7 @@ SOLO(the_expired_are_freed,
 	       "%ld more objects in use", growth);
 }
 
-TEST(expiring_message_stays_with_its_reader,
+SOLO(expiring_message_stays_with_its_reader,
      .says = "a message that expires while a reader copies it still reaches that reader",
      .page = "lab5.md#work", .stages = FROM_STAGE(5), .as_root = true, .params = NEVER)
 {
@@ -257,7 +257,7 @@ TEST(expiring_message_stays_with_its_reader,
 	expect_counts(fd, 2, 0);
 }
 
-TEST(expiry_goes_on_after_a_reader_that_failed,
+SOLO(expiry_goes_on_after_a_reader_that_failed,
      .says = "if that reader fails, the message is back and expires like any other",
      .page = "lab5.md#work", .stages = FROM_STAGE(5), .as_root = true, .params = NEVER)
 {
@@ -332,7 +332,7 @@ SOLO(long_times_are_not_cut_off,
 	}
 }
 
-TEST(time_asleep_for_room_does_not_count,
+SOLO(time_asleep_for_room_does_not_count,
      .says = "a message gets old in the queue, not while its writer waits for room",
      .page = "lab5.md#ttl", .stages = FROM_STAGE(5), .as_root = true,
      .params = "max_msgs=1 cleanup_interval_ms=4 ttl_ms=0")
@@ -357,7 +357,7 @@ TEST(time_asleep_for_room_does_not_count,
 
 /* -- who waits ---------------------------------------------------------------------- */
 
-TEST(expiry_wakes_writers,
+SOLO(expiry_wakes_writers,
      .says = "writers that wait for room go on when messages expire", .page = "lab5.md#writers",
      .stages = FROM_STAGE(5), .as_root = true,
      .params = "max_msgs=3 cleanup_interval_ms=4 ttl_ms=0")
@@ -380,7 +380,7 @@ TEST(expiry_wakes_writers,
 		wait_returned(writers[i], 4, "expired messages leave room for it");
 }
 
-TEST(expiry_makes_poll_say_out,
+SOLO(expiry_makes_poll_say_out,
      .says = "a process asleep in poll() for room wakes when messages expire",
      .page = "lab5.md#writers", .stages = FROM_STAGE(5), .as_root = true,
      .params = "max_msgs=1 cleanup_interval_ms=4 ttl_ms=0")
@@ -405,7 +405,7 @@ static long call_epoll(struct caller *self)
 	return epoll_wait(epoll, &event, 1, -1) == 1 ? (long)event.events : -1;
 }
 
-TEST(expiry_wakes_edge_triggered_epoll,
+SOLO(expiry_wakes_edge_triggered_epoll,
      .says = "edge-triggered epoll reports the room that expired messages leave",
      .page = "lab5.md#writers", .stages = FROM_STAGE(5), .as_root = true,
      .params = "max_msgs=1 cleanup_interval_ms=4 ttl_ms=0")
@@ -420,7 +420,7 @@ TEST(expiry_wakes_edge_triggered_epoll,
 	wait_returned(poller, EPOLLOUT, "expired messages leave room");
 }
 
-TEST(expiry_lets_readers_sleep,
+SOLO(expiry_lets_readers_sleep,
      .says = "a reader sleeps on while messages of others expire", .page = "lab5.md#writers",
      .stages = FROM_STAGE(5), .as_root = true, .params = AT_ONCE)
 {

@@ -49,7 +49,7 @@
  * @stages: for which stages it holds, a set of STAGE() bits
  * @seconds: time-out on the reference machine; 0 means DEFAULT_SECONDS
  * @loads_itself: the test loads and unloads the module on its own
- * @alone: only one process uses the device at a time: one CPU is enough
+ * @alone: no two processes have to run at the same moment: one CPU is enough
  * @as_root: the test needs root; otherwise it runs as an ordinary user
  * @both_widths: it is run a second time, as a 32-bit program, in STAGES_IN_32_BITS
  * @run: the test
@@ -83,7 +83,7 @@ struct test {
 /* The linker makes these two from the section that TEST() fills. */
 extern const struct test __start_tests[], __stop_tests[];
 
-/* A test in which only one process uses the device at a time. */
+/* A test in which no two processes have to run at the same moment; they may sleep, though. */
 #define SOLO(name_, ...)	TEST(name_, .alone = true, __VA_ARGS__)
 
 /**

@@ -51,7 +51,7 @@ static void expect_shell(const char *line)
 	expect_output(line, "");
 }
 
-TEST(plan_lab1_echo_and_cat,
+SOLO(plan_lab1_echo_and_cat,
      .says = "echo \"test123\" > /dev/kmsgpipe0; cat /dev/kmsgpipe0", .page = "lab1.md#reading",
      .stages = STAGE(1))
 {
@@ -59,7 +59,7 @@ TEST(plan_lab1_echo_and_cat,
 	expect_output("cat /dev/kmsgpipe0", "test123\n");
 }
 
-TEST(plan_lab2_echo_echo_cat,
+SOLO(plan_lab2_echo_echo_cat,
      .says = "echo \"msg1\", echo \"msg2\", then cat shows both", .page = "lab2.md#fifo",
      .stages = STAGE(2))
 {
@@ -78,7 +78,7 @@ static long call_cat(struct caller *self)
 	return -1;
 }
 
-TEST(plan_lab2_lines_then_cat_waits,
+SOLO(plan_lab2_lines_then_cat_waits,
      .says = "echo \"msg1\", echo \"msg2\"; cat shows both, waits, ends on Ctrl-C",
      .page = "lab3.md#sleeping-readers", .stages = FROM_STAGE(3))
 {

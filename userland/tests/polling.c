@@ -41,7 +41,7 @@ SOLO(nonblocking_write_says_eagain,
 	device_expect_empty(fd);
 }
 
-TEST(fcntl_switches_blocking,
+SOLO(fcntl_switches_blocking,
      .says = "O_NONBLOCK can be set and cleared later by fcntl()", .page = "lab3.md#nonblocking",
      .stages = FROM_STAGE(3), .params = "max_msgs=1")
 {
@@ -98,7 +98,7 @@ SOLO(poll_tells_the_state,
 	expect_ready(fd, false, true, "poll() of a queue empty again");
 }
 
-TEST(poll_wakes_on_a_message,
+SOLO(poll_wakes_on_a_message,
      .says = "a process asleep in poll() wakes when a message comes", .page = "lab3.md#poll",
      .stages = FROM_STAGE(3))
 {
@@ -111,7 +111,7 @@ TEST(poll_wakes_on_a_message,
 	device_expect_text(fd, "news");
 }
 
-TEST(poll_wakes_on_room,
+SOLO(poll_wakes_on_room,
      .says = "a process asleep in poll() wakes when there is room again", .page = "lab3.md#poll",
      .stages = FROM_STAGE(3), .params = "max_msgs=1")
 {
@@ -143,7 +143,7 @@ static long call_select_out(struct caller *self)
 	return select(self->fd + 1, NULL, &out, NULL, NULL);
 }
 
-TEST(select_wakes_as_poll_does,
+SOLO(select_wakes_as_poll_does,
      .says = "select() works as poll() does, in both directions", .page = "lab3.md#poll",
      .stages = FROM_STAGE(3), .params = "max_msgs=1")
 {
@@ -242,7 +242,7 @@ static long call_epoll(struct caller *self)
 	return epoll_wait(epoll, &event, 1, -1);
 }
 
-TEST(epoll_wakes_on_a_message,
+SOLO(epoll_wakes_on_a_message,
      .says = "a process asleep in epoll_wait() wakes when a message comes", .page = "lab3.md#epoll",
      .stages = FROM_STAGE(3))
 {
@@ -267,7 +267,7 @@ static long call_exclusive_epoll(struct caller *self)
 	return epoll_wait(epoll, &event, 1, -1);
 }
 
-TEST(epoll_for_room_takes_no_wakeup_of_a_reader,
+SOLO(epoll_for_room_takes_no_wakeup_of_a_reader,
      .says = "who waits for room in epoll takes no wake-up from a reader",
      .page = "lab3.md#epoll", .stages = FROM_STAGE(3))
 {

@@ -34,7 +34,7 @@ static void expect_interrupted(struct caller *caller)
 	       result(caller->ret));
 }
 
-TEST(signal_ends_a_sleeping_read,
+SOLO(signal_ends_a_sleeping_read,
      .says = "a signal without SA_RESTART ends a sleeping read() with EINTR",
      .page = "lab3.md#signals", .stages = FROM_STAGE(3))
 {
@@ -47,7 +47,7 @@ TEST(signal_ends_a_sleeping_read,
 	device_expect_empty(fd);
 }
 
-TEST(signal_ends_a_sleeping_write,
+SOLO(signal_ends_a_sleeping_write,
      .says = "a signal without SA_RESTART ends a sleeping write(); nothing is queued",
      .page = "lab3.md#signals", .stages = FROM_STAGE(3), .params = "max_msgs=1")
 {
@@ -75,7 +75,7 @@ static void interrupt_and_resume(struct caller *caller)
 	wait_asleep(caller);
 }
 
-TEST(read_restarts_after_a_signal,
+SOLO(read_restarts_after_a_signal,
      .says = "with SA_RESTART a sleeping read() goes on after the signal",
      .page = "lab3.md#signals", .stages = FROM_STAGE(3))
 {
@@ -90,7 +90,7 @@ TEST(read_restarts_after_a_signal,
 	device_expect_empty(fd);
 }
 
-TEST(write_restarts_after_a_signal,
+SOLO(write_restarts_after_a_signal,
      .says = "with SA_RESTART a sleeping write() goes on and writes once",
      .page = "lab3.md#signals", .stages = FROM_STAGE(3), .params = "max_msgs=1")
 {
@@ -107,7 +107,7 @@ TEST(write_restarts_after_a_signal,
 	device_expect_empty(fd);
 }
 
-TEST(sleeper_survives_stop_and_continue,
+SOLO(sleeper_survives_stop_and_continue,
      .says = "Ctrl-Z and fg: a stopped sleeper goes on sleeping, then gets its message",
      .page = "lab3.md#signals", .stages = FROM_STAGE(3))
 {
@@ -124,7 +124,7 @@ TEST(sleeper_survives_stop_and_continue,
 	wait_returned(reader, 9, "it gets the message after SIGSTOP and SIGCONT");
 }
 
-TEST(sleepers_can_be_killed,
+SOLO(sleepers_can_be_killed,
      .says = "SIGKILL ends a sleeping reader and a sleeping writer at once",
      .page = "lab3.md#signals", .stages = FROM_STAGE(3), .params = "max_msgs=1")
 {

@@ -901,7 +901,7 @@ static void start_writers(struct caller **writers, int fd)
 		wait_asleep(writers[i]);
 }
 
-TEST(sysfs_clear_wakes_writers,
+SOLO(sysfs_clear_wakes_writers,
      .says = "1 written to clear_queue wakes all writers that there is room for",
      .page = "lab6.md#clear", .stages = FROM_STAGE(6), .as_root = true, .params = "max_msgs=3")
 {
@@ -920,7 +920,7 @@ TEST(sysfs_clear_wakes_writers,
 
 /* -- what a store does -------------------------------------------------------------- */
 
-TEST(sysfs_more_room_wakes_writers,
+SOLO(sysfs_more_room_wakes_writers,
      .says = "a larger max_msgs wakes all writers that there is room for",
      .page = "lab6.md#two-planes", .stages = FROM_STAGE(6), .as_root = true,
      .params = "max_msgs=1")
@@ -968,7 +968,7 @@ static void expect_stays(int fd, const char *after)
 	device_expect_text(fd, "here to stay");
 }
 
-TEST(sysfs_ttl_makes_messages_expire,
+SOLO(sysfs_ttl_makes_messages_expire,
      .says = "ttl_ms makes messages expire, also those in the queue; 0 stops that",
      .page = "lab6.md#two-planes", .stages = FROM_STAGE(6), .as_root = true,
      .params = "ttl_ms=0 cleanup_interval_ms=1")
@@ -984,7 +984,7 @@ TEST(sysfs_ttl_makes_messages_expire,
 	expect_stays(fd, "0 stored in ttl_ms");
 }
 
-TEST(sysfs_interval_starts_and_stops_the_cleanup,
+SOLO(sysfs_interval_starts_and_stops_the_cleanup,
      .says = "cleanup_interval_ms starts the cleanup at once; 0 stops it",
      .page = "lab6.md#two-planes", .stages = FROM_STAGE(6), .as_root = true,
      .params = "ttl_ms=1 cleanup_interval_ms=0")
