@@ -103,12 +103,13 @@ def kbuild(stage: Stage, kernel: Kernel, place: Path, *extra: str,
     # A make that calls us must not lend its options and job slots to kbuild.
     env = {k: v for k, v in os.environ.items() if k not in OF_OUR_MAKE}
     try:
-        return _run([*command, *extra, "modules"], {**env, "LC_ALL": "C"}, seconds)
+        return _run([*command, *extra, "modules"], {**env, "LC_ALL": "C"}, seconds=seconds)
     except subprocess.TimeoutExpired:
         raise BuildFailed(f"the compiler did not end within {seconds} s") from None
 
 
-def _run(command: list[str], env: dict[str, str], seconds: int) -> subprocess.CompletedProcess:
+def _run(command: list[str], env: dict[str, str],
+         seconds: int = BUILD_SECONDS) -> subprocess.CompletedProcess:  # fmt: skip
     """As subprocess.run(), but a make that is ended early takes its compilers with it."""
     process = subprocess.Popen(
         command, env=env, text=True, errors="replace", start_new_session=True,

@@ -214,9 +214,7 @@ def reports(lines: list[str], module: str, sections: Sequence[Section] = ()) -> 
     return found
 
 
-def locate(
-    module: Path, place: tuple[str, int], inside: Sequence[str] = ()
-) -> tuple[str, str]:
+def locate(module: Path, place: tuple[str, int], inside: Sequence[str] = ()) -> tuple[str, str]:
     """FILE:LINE and function of an instruction in a module; '' where debug data do not tell.
 
     If a function of the kernel's headers is inlined there, the caller's line is meant.
@@ -234,9 +232,7 @@ def locate(
     return "", ""
 
 
-def _line_of(
-    module: Path, section: str, offset: int, inside: Sequence[str]
-) -> tuple[str, str]:
+def _line_of(module: Path, section: str, offset: int, inside: Sequence[str]) -> tuple[str, str]:
     done = subprocess.run(
         [*inside, "addr2line", "-i", "-f", "-e", module, "-j", section, f"{offset:#x}"],
         capture_output=True, text=True, errors="replace",

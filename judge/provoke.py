@@ -83,7 +83,9 @@ def modules(folder: Path = TREE / FOLDER) -> list[Module]:
 # -- one module ---------------------------------------------------------------------------
 
 
-def compare(module: Module, verdict: Verdict, located: Callable[[klog.Report, str], str]) -> list[str]:
+def compare(
+    module: Module, verdict: Verdict, located: Callable[[klog.Report, str], str]
+) -> list[str]:
     """What is wrong with a verdict; located tells FILE:LINE of a word in a report."""
     if not verdict.reports:
         return [f"no report at all; the test: {verdict.verdict} {verdict.saw}".rstrip()]

@@ -103,7 +103,9 @@ class Compare(unittest.TestCase):
         self.assertIn("no report at all", self.wrong("")[0])
 
     def test_another_kind(self) -> None:
-        self.assertIn("taken for null-pointer", self.wrong("", kinds.KINDS["null-pointer"].example)[0])
+        self.assertIn(
+            "taken for null-pointer", self.wrong("", kinds.KINDS["null-pointer"].example)[0]
+        )
 
     def test_another_line(self) -> None:
         for place in ("m.c:8", ""):

@@ -13,7 +13,8 @@ from unittest import mock
 from judge import arch, image, patch, zoo
 from judge.build import BuildFailed, Built
 from judge.errors import CannotTest, UsageError
-from judge.klog import KINDS, Report
+from judge.kinds import TABLE
+from judge.klog import Report
 from judge.report import VERDICTS
 from judge.stages import BY_NAME, STAGES, TREE
 from judge.tests import TestInfo
@@ -228,7 +229,7 @@ class Comparing(unittest.TestCase):
 
     def test_a_miss_says_what_the_kernel_said(self) -> None:
         one = verdict("first", "failed")
-        one.saw, one.reports = "7", [Report(KINDS["use-after-free"], "BUG: KASAN: use-after-free")]
+        one.saw, one.reports = "7", [Report(TABLE[0], "BUG: KASAN: use-after-free")]
         variant = zoo.parse("x", FILE.replace("Kernel", "Verdict: hung\nKernel"), LAB3)
         catch = zoo.compare(variant, [verdict(LOADS, "passed"), one, verdict("second", "passed")])
         self.assertEqual(catch.why, ["first: failed", "  saw 7",
