@@ -400,8 +400,8 @@ static void check_set_cleanup(const struct outcome *outcome)
 
 SOLO(ioctl_out_of_memory_changes_nothing,
      .says = "each ioctl without memory, or with a fault, changes nothing and leaks nothing",
-     .page = "lab4.md#user-pointers", .stages = FROM_STAGE(4), .needs = FAULT_INJECTION, .as_root = true,
-     .seconds = 10)
+     .page = "lab4.md#user-pointers", .stages = FROM_STAGE(4), .needs = FAULT_INJECTION,
+     .as_root = true, .seconds = 10)
 {
 	begin();
 	remember();
