@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-import threading
+import tempfile
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -31,6 +31,7 @@ from .compile import Workshop, compile
 from .sandbox import Room, Sandbox
 from .submission import NotGradable, Submission, take
 
+DOOR = ".lock"
 MOST_REPORTS = 2  # as on the terminal: what follows is what the first has led to
 # What differs from run to run in the kernel's words: addresses, processes, CPUs.
 VARIES = (
@@ -171,40 +172,35 @@ def scratch_folder() -> Iterator[Path]:
     """A folder in the cache that is gone afterwards; also those of a run that was killed."""
     top = cache.root() / "grading"
     top.mkdir(exist_ok=True)
-    for old in top.iterdir():
-        with _held(old) as ours:
-            if ours:
+    # Between its making and its locking a folder must not be taken for one that was left.
+    with open(top / DOOR, "a") as door:
+        fcntl.flock(door, fcntl.LOCK_EX)
+        for old in top.iterdir():
+            if old.name != DOOR and (fd := _lock(old)) is not None:
                 cache.remove(old)
-    number = 0
-    while True:
-        folder = top / f"{os.getpid()}-{threading.get_ident()}-{number}"
-        try:
-            folder.mkdir()
-            break
-        except FileExistsError:
-            number += 1
-    with _held(folder):
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+                os.close(fd)
+        folder = Path(tempfile.mkdtemp(dir=top))
+        lock = _lock(folder)
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
 
 
-@contextmanager
-def _held(folder: Path) -> Iterator[bool]:
-    """Holds the folder's lock, which falls with this process; False if somebody else does."""
+def _lock(folder: Path) -> int | None:
+    """The folder's lock, which falls with this process; None if somebody has it."""
     try:
         fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        yield False
-        return
+    except FileNotFoundError:  # its owner has just removed it
+        return None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield True
     except BlockingIOError:
-        yield False
-    finally:
         os.close(fd)
+        return None
+    return fd
 
 
 def steady(line: str) -> str:
@@ -299,6 +295,8 @@ class Judge:
         result.messages = built.messages
         trial = Trial(stage, built, course.machine, tests)
         self._trials.add(trial)
+        if self._stopped:
+            trial.stop()
         try:
             # One VM after the other, in the order of the tests. Side by side they take no less
             # of the processor, and what a driver that ruins VMs gets would depend on luck.

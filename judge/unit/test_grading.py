@@ -11,6 +11,7 @@ import tempfile
 import time
 import unittest
 import xml.etree.ElementTree as ElementTree
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from pathlib import Path
 from unittest import mock
@@ -20,7 +21,7 @@ from judge.grading import classroom, command, results, samples, sandbox, scan, w
 from judge.grading.compile import PLACE, files_read
 
 from judge.grading.judging import (
-    GRADED, NOT_GRADABLE, Behaviour, OnKernel, Record, fingerprint, steady,
+    DOOR, GRADED, NOT_GRADABLE, Behaviour, OnKernel, Record, fingerprint, scratch_folder, steady,
 )  # fmt: skip
 from judge.grading.sandbox import Room, Sandbox
 from judge.grading.submission import NotGradable, shown, take
@@ -291,6 +292,41 @@ def record(passed: dict[str, bool], stage: str = "lab3", kernels: tuple[str, ...
         ]  # fmt: skip
         found.append(OnKernel(kernel, f"Linux ({kernel})", behaviours, EVIL))
     return Record(GRADED, stage, kernels=found)
+
+
+class Scratch(Temporary):
+    """Folders for compiling: nobody else's, and none is left."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.enterContext_(mock.patch.dict(os.environ, {"KMSGPIPE_CACHE": str(self.folder)}))
+        self.top = self.folder / "grading"
+
+    def left(self) -> list[Path]:
+        return [path for path in self.top.iterdir() if path.name != DOOR]
+
+    def test_gone_afterwards(self) -> None:
+        with self.assertRaises(ZeroDivisionError), scratch_folder() as folder:
+            (folder / "x").mkdir()
+            _ = 1 / 0
+        self.assertEqual(self.left(), [])
+
+    def test_what_a_killed_run_left(self) -> None:
+        with scratch_folder() as used:
+            (self.top / "old").mkdir()
+            with scratch_folder() as folder:
+                self.assertEqual(set(self.left()), {used, folder})
+
+    def test_many_at_once(self) -> None:
+        def use(_: int) -> bool:
+            with scratch_folder() as folder:
+                (folder / "x").write_text("x")
+                time.sleep(0)
+                return (folder / "x").exists()
+
+        with ThreadPoolExecutor(8) as pool:
+            self.assertTrue(all(pool.map(use, range(400))))
+        self.assertEqual(self.left(), [])
 
 
 class Weighed(Temporary):
