@@ -63,7 +63,13 @@ ARCHS = (
         qemu_package="qemu-system-x86",
         # microvm boots faster still, but gives Debian kernels one CPU only,
         # and with one CPU a course about races has nothing to show.
-        machine=("-M", "pc"),
+        machine=(
+            "-M", "pc",
+            # Every slot that could be plugged is a page of AML, which a debug kernel reads
+            # for ten seconds.
+            "-global", "PIIX4_PM.acpi-root-pci-hotplug=off",
+            "-global", "PIIX4_PM.acpi-pci-hotplug-with-bridge-support=off",
+        ),  # fmt: skip
         # An old model: what a newer one offers, such as wide registers to save at each
         # context switch, makes emulation slower.  SMEP and SMAP report a driver
         # that uses a user's pointer as it is.

@@ -100,6 +100,8 @@ def kbuild(stage: Stage, kernel: Kernel, place: Path, *extra: str,
     # It ends with us: our lock on the place does, and the next make wants to build there.
     command = ["setpriv", "--pdeathsig", "TERM", "make", "-j2", "-C", str(kernel.kdir)]
     command.append(f"M={place / stage.folder}")
+    # Where the kernel has UBSAN, it watches files that ask for it.
+    command.append("UBSAN_SANITIZE=y")
     # A make that calls us must not lend its options and job slots to kbuild.
     env = {k: v for k, v in os.environ.items() if k not in OF_OUR_MAKE}
     try:
