@@ -159,11 +159,10 @@ static ssize_t mailbox_read(struct file *file, char __user *text, size_t room, l
 
 	mutex_lock(&box->lock);
 	box->open = NULL;
-	if (result < 0) {
+	if (result < 0)
 		list_add(&letter->in_box, &box->letters);
-	} else {
+	else
 		WRITE_ONCE(box->count, box->count - 1);
-	}
 	mutex_unlock(&box->lock);
 	up(&box->reading);
 	wake_up_interruptible_all(&box->waiting);

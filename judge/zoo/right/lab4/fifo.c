@@ -194,18 +194,15 @@ static __poll_t desk_poll(struct file *file, poll_table *table)
 	       (is_full() ? 0 : EPOLLOUT | EPOLLWRNORM);
 }
 
-static int bad_value(const char *name, unsigned long value, unsigned int least, unsigned int most)
+static bool within(unsigned long value, unsigned int least, unsigned int most)
 {
-	if (value >= least && value <= most)
-		return 0;
-	pr_warn("%s must be %u...%u\n", name, least, most);
-	return -EINVAL;
+	return value >= least && value <= most;
 }
 
-static int bad_limits(unsigned long msgs, unsigned long size)
+static bool bad_limits(unsigned int msgs, unsigned int size)
 {
-	return bad_value("max_msgs", msgs, 1, KMSGPIPE_MAX_MSGS_MAX) ?:
-	       bad_value("msg_size", size, 1, KMSGPIPE_MSG_SIZE_MAX);
+	return !within(msgs, 1, KMSGPIPE_MAX_MSGS_MAX) ||
+	       !within(size, 1, KMSGPIPE_MSG_SIZE_MAX);
 }
 
 static struct kmsgpipe_stats stats_now(void)
@@ -453,11 +450,21 @@ static void remove_device(void)
 	unregister_chrdev_region(desk.number, 1);
 }
 
+static int __init check_parameter(const char *name, unsigned long value, unsigned int least,
+				  unsigned int most)
+{
+	if (within(value, least, most))
+		return 0;
+	pr_warn("%s must be %u...%u\n", name, least, most);
+	return -EINVAL;
+}
+
 static int __init desk_init(void)
 {
 	int err;
 
-	err = bad_limits(max_msgs, msg_size);
+	err = check_parameter("max_msgs", max_msgs, 1, KMSGPIPE_MAX_MSGS_MAX) ?:
+	      check_parameter("msg_size", msg_size, 1, KMSGPIPE_MSG_SIZE_MAX);
 	if (err)
 		return err;
 
