@@ -34,7 +34,8 @@ DIFF = """\
 """
 FILE = "Bug: it is wrong\nCaught-by: first second\nKernel: stock\n\n" + DIFF
 MOST_CHANGED = 80
-LEAST = {"lab1": 6, "lab2": 12, "lab3": 16, "lab4": 12, "lab5": 20}
+LEAST = {"lab1": 6, "lab2": 12, "lab3": 16, "lab4": 12, "lab5": 20, "lab6": 12, "capstone": 12}
+LEAST_RIGHT = 3
 
 
 class Patches(unittest.TestCase):
@@ -131,6 +132,9 @@ class TheFiles(unittest.TestCase):
         names = [variant.name.partition("/")[0] for variant in zoo.variants()]
         for group, least in LEAST.items():
             self.assertGreaterEqual(names.count(group), least, group)
+        right = [right.stage.name for right in zoo.right_ones()]
+        for stage in STAGES[1:6]:
+            self.assertGreaterEqual(right.count(stage.name), LEAST_RIGHT, stage.name)
 
     def test_no_stray_files(self) -> None:
         known = {zoo.FOLDER / f"{variant.name}.patch" for variant in zoo.variants()}
