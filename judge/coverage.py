@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Iterable, Sequence
 
-from . import cache, tools
+from . import cache, costs, tools
 from .build import Built, build
 from .errors import CannotTest, UsageError
 from .kernel import Kernel
@@ -313,7 +313,7 @@ def run_stage(stage: Stage, built: Built, machine: Machine,
     data: list[bytes] = []
     trial = Trial(stage, built, machine, tests)
     trial.on_vm_done = lambda vm: data.append(fetch(vm, notes))
-    verdicts = trial.run(deal(machine, tests))
+    verdicts = trial.run(deal(machine, tests, costs.known()))
     return counts_of(stage, notes, data), verdicts
 
 

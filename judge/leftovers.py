@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
-# Of the tree these may change while we run: somebody works here.
+# Somebody works in the tree while we run: there only what a tool leaves is ours.
 NOT_LOOKED_INTO = {".git", "work", "__pycache__"}
+PRODUCTS = re.compile(r"\.(o|ko|a|d|i|s|cmd|mod|mod\.c|order|symvers|making)$|^(\.tmp_|core\b|a\.out$)")
 
 
 def adopt_orphans() -> None:
@@ -76,7 +78,8 @@ class Before:
 
     def _look(self) -> dict[str, set[str]]:
         return {
-            "file": _files(self.tree) | _files(self.temporary) | _unfinished(self.cache),
+            "file": _files(self.temporary) | _unfinished(self.cache)
+            | {path for path in _files(self.tree) if PRODUCTS.search(os.path.basename(path))},
             "mount": _mounts((self.tree, self.cache, self.temporary)),
         }
 

@@ -16,7 +16,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Callable, Iterator, Sequence
 
-from . import report
+from . import costs, report
 from .build import Built
 from .errors import UsageError
 from .stages import Stage
@@ -110,7 +110,7 @@ def soak(stage: Stage, built: Built, machine: Machine, tests: list[TestInfo], co
     """Judges one module count times, into the record."""
     for number in range(1, count + 1):
         start = time.monotonic()
-        verdicts = Trial(stage, built, machine, tests).run(deal(machine, tests))
+        verdicts = Trial(stage, built, machine, tests).run(deal(machine, tests, costs.known()))
         record.add(number, verdicts)
         passed = sum(verdict.passed for verdict in verdicts)
         different = len(record.differing())

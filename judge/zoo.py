@@ -27,7 +27,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Callable, Mapping, Sequence, Union
 
-from . import cache, leftovers, patch
+from . import cache, costs, leftovers, patch
 from .build import BuildFailed, build
 from .errors import UsageError
 from .kernel import Kernel
@@ -119,7 +119,7 @@ class Right:
         return [test for test in known if test.judges(self.stage.number)]
 
     def lanes(self, machine: Machine, tests: Sequence[TestInfo]) -> list[Lane]:
-        return deal(machine, tests)
+        return deal(machine, tests, costs.known())
 
     def compare(self, verdicts: Sequence[Verdict]) -> Catch:
         failing = [verdict for verdict in verdicts if not verdict.passed]

@@ -22,6 +22,7 @@ from judge.trial import LOADS, Verdict
 from judge.vm import Machine
 
 LAB3 = BY_NAME["lab3"]
+MACHINE = Machine(arch.host(), "tcg", Path("image"), Path("initrd"))
 TEXT = "one\ntwo\nthree\nfour\n"
 DIFF = """\
 --- a/x.c
@@ -34,7 +35,8 @@ DIFF = """\
 """
 FILE = "Bug: it is wrong\nCaught-by: first second\nKernel: stock\n\n" + DIFF
 MOST_CHANGED = 80
-LEAST = {"lab1": 6, "lab2": 12, "lab3": 16, "lab4": 12, "lab5": 20}
+LEAST = {"lab1": 6, "lab2": 12, "lab3": 16, "lab4": 12, "lab5": 20, "lab6": 12, "capstone": 12}
+LEAST_RIGHT = 3
 
 
 class Patches(unittest.TestCase):
@@ -131,6 +133,9 @@ class TheFiles(unittest.TestCase):
         names = [variant.name.partition("/")[0] for variant in zoo.variants()]
         for group, least in LEAST.items():
             self.assertGreaterEqual(names.count(group), least, group)
+        right = [right.stage.name for right in zoo.right_ones()]
+        for stage in STAGES[1:6]:
+            self.assertGreaterEqual(right.count(stage.name), LEAST_RIGHT, stage.name)
 
     def test_no_stray_files(self) -> None:
         known = {zoo.FOLDER / f"{variant.name}.patch" for variant in zoo.variants()}
@@ -179,8 +184,8 @@ class TheFiles(unittest.TestCase):
                 self.assertEqual(copy.read_text(), variant.source())
 
 
-def info(name: str) -> TestInfo:
-    return TestInfo.parse(f"{name}\t8\t1\tlab3.md\tit works\t64")
+def info(name: str, cpus: int = 1) -> TestInfo:
+    return TestInfo.parse(f"{name}\t8\t{cpus}\tlab3.md\tit works\t64")
 
 
 def verdict(name: str, word: str, seconds: float = 1.0) -> Verdict:
@@ -264,6 +269,21 @@ class Choosing(unittest.TestCase):
             zoo.choose(STAGES, False, "nobody")
 
 
+class Lanes(unittest.TestCase):
+    """On which VMs a driver is judged, with the real deal()."""
+
+    def test_a_wrong_one_needs_one_vm(self) -> None:
+        variant = next(v for v in zoo.variants() if v.stage is LAB3)
+        lanes = variant.lanes(MACHINE, [info("a"), info("b", cpus=2)])
+        self.assertEqual([(lane.machine.cpus, lane.names) for lane in lanes], [(2, ["a", "b"])])
+
+    def test_a_right_one_has_all_that_make_test_has(self) -> None:
+        tests = [info("a"), info("b", cpus=2)]
+        lanes = zoo.right_ones()[0].lanes(MACHINE, tests)
+        self.assertEqual([(lane.machine.cpus, lane.names) for lane in lanes],
+                         [(1, ["a"]), (2, ["b"])])  # fmt: skip
+
+
 class Running(unittest.TestCase):
     """run_one() and run(), with no compiler and no VM."""
 
@@ -275,7 +295,7 @@ class Running(unittest.TestCase):
         self.known = [info(name) for name in (LOADS, *self.variant.caught_by)]
         self.words = ["passed", "failed", "passed", "passed"]
         self.compiles, self.messages = True, ""
-        self.machine = Machine(arch.host(), "tcg", Path("image"), Path("initrd"))
+        self.machine = MACHINE
         for where, name, value in ((zoo, "build", self.build), (zoo, "Trial", self.trial),
                                    (zoo, "workers", lambda: 1),
                                    (zoo.leftovers, "adopt_orphans", lambda: None)):  # fmt: skip

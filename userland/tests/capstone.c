@@ -115,6 +115,50 @@ SOLO(devices_share_no_settings,
 	device_expect_text(b, "message 0");
 }
 
+static void expect_file(unsigned int index, const char *name, const char *value)
+{
+	char path[64], text[32] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/class/kmsgpipe/kmsgpipe%u/%s", index, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	expect(fd >= 0, path, "a file", "%s", result(fd));
+	expect(read(fd, text, sizeof(text) - 1) > 0, path, "a value", "%s", result(-1));
+	close(fd);
+	text[strcspn(text, "\n")] = '\0';
+	expect(!strcmp(text, value), path, value, "%s", text);
+}
+
+SOLO(devices_have_files_of_their_own,
+     .says = "the files of each device in sysfs tell of that device", .page = "capstone.md#devices",
+     .stages = FROM_STAGE(7), .as_root = true, .params = "nr_devices=3")
+{
+	struct kmsgpipe_limits limits = { .max_msgs = 7, .msg_size = 70 };
+	int fd = open_device(1, O_RDWR | O_NONBLOCK);
+
+	expect_value(ioctl(fd, KMSGPIPE_SET_LIMITS, &limits), 0);
+	device_send_text(fd, "one");
+	expect_file(1, "max_msgs", "7");
+	expect_file(1, "queued", "1");
+	for (unsigned int i = 0; i < 3; i += 2) {
+		expect_file(i, "max_msgs", "64");
+		expect_file(i, "queued", "0");
+	}
+}
+
+SOLO(every_device_expires_its_own,
+     .says = "messages expire in every device", .page = "capstone.md#devices",
+     .stages = FROM_STAGE(7), .params = "nr_devices=3 ttl_ms=1 cleanup_interval_ms=10")
+{
+	for (unsigned int i = 0; i < 3; i++) {
+		int fd = open_device(i, O_RDWR | O_NONBLOCK);
+
+		device_send_text(fd, "nobody reads this");
+		wait_expired(fd, 1);
+		expect_value(device_stats(fd).expired, 1);
+	}
+}
+
 SOLO(devices_share_no_sleepers,
      .says = "a message in one device wakes no reader of another", .page = "capstone.md#devices",
      .stages = FROM_STAGE(7), .params = "nr_devices=2")

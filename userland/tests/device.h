@@ -55,6 +55,7 @@ void *partly_bad_buffer(size_t len, size_t good, bool writable);
  * @done: the call has returned
  * @ret: what it returned
  * @error: errno if it returned -1
+ * @in_copy: it sleeps in the copy, or has slept there (slow callers, see slow.h)
  * @data: what a reader got
  */
 struct caller {
@@ -64,6 +65,7 @@ struct caller {
 	volatile bool done;
 	volatile long ret;
 	volatile int error;
+	volatile bool in_copy;
 	char data[KMSGPIPE_MSG_SIZE_MAX];
 };
 

@@ -2,6 +2,7 @@
 /* Messages that wait too long: the timer, the work, and how they end. Lab 5 and later. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -468,6 +469,9 @@ SOLO(cleanup_parameters_are_checked,
 		int before = log_lines_with(refused[i].name), ret;
 
 		ret = module_load(refused[i].params);
+		/* A parameter of type int: the kernel itself refuses what does not fit. */
+		if (ret == -1 && errno == ERANGE)
+			continue;
 		expect(ret == -1 && errno == EINVAL, refused[i].params, "-1 (EINVAL)", "%s",
 		       result(ret));
 		expect(log_lines_with(refused[i].name) > before, refused[i].params,
@@ -716,31 +720,48 @@ SOLO(new_ttl_holds_for_queued_messages,
 
 /* -- the log ------------------------------------------------------------------------ */
 
+/*
+ * How many lines a message leaves that does not expire, written and followed by SET_CLEANUP.
+ * The kernel may add one of its own at any time: the smaller one of two counts is ours.
+ */
+static int lines_without_expiry(int fd)
+{
+	int fewest = INT_MAX;
+
+	for (int i = 0; i < 2; i++) {
+		int before = log_lines_with(""), lines;
+
+		device_send_text(fd, "young");
+		expect_value(set_cleanup(fd, 4, 0), 0);
+		lines = log_lines_with("") - before;
+		if (lines < fewest)
+			fewest = lines;
+		device_expect_text(fd, "young");
+	}
+	return fewest;
+}
+
+/* By whatever words: pr_info(), dev_info() and printk() begin a line in different ways. */
 SOLO(expiry_is_logged,
      .says = "the log tells when messages have expired, and is silent when none have",
      .page = "lab5.md#log", .stages = FROM_STAGE(5), .as_root = true, .params = AT_ONCE)
 {
-	char prefix[64];
 	int fd = device_open(O_RDWR), before, lines;
 
-	snprintf(prefix, sizeof(prefix), "%s:", module_name);
-	before = log_lines_with(prefix);
+	before = log_lines_with("");
 	let_pass(60);
-	expect(log_lines_with(prefix) == before, "15 looks at an empty queue", "no line in the log",
-	       "%d lines", log_lines_with(prefix) - before);
-	/* The same calls, without and with a message that expires; all of them are logged. */
+	lines = log_lines_with("") - before;
+	/* One or two may be the kernel's own, not one for each look. */
+	expect(lines < 3, "15 looks at an empty queue", "no line in the log", "%d lines", lines);
+
 	expect_value(set_cleanup(fd, 4, 0), 0);
-	before = log_lines_with(prefix);
-	device_send_text(fd, "young");
-	expect_value(set_cleanup(fd, 4, 0), 0);
-	lines = log_lines_with(prefix) - before;
-	device_expect_text(fd, "young");
-	before = log_lines_with(prefix);
+	lines = lines_without_expiry(fd);
+	before = log_lines_with("");
 	device_send_text(fd, "old");
 	expect_value(set_cleanup(fd, 4, 1), 0);
-	while (log_lines_with(prefix) - before <= lines && wait_a_moment())
+	while (log_lines_with("") - before <= lines && wait_a_moment())
 		;
-	expect(log_lines_with(prefix) - before > lines, "a message expired", "a line in the log",
+	expect(log_lines_with("") - before > lines, "a message expired", "a line in the log",
 	       "none");
 }
 

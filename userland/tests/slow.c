@@ -25,21 +25,29 @@ static size_t length;
 static const char *source;
 static int faults;
 static char *page;
+static struct caller *me;
 
 /* How many bytes of the caller's buffer there will be; after them comes a bad page. */
 static size_t good_bytes = PAGE;
 
-/* Waits at the gate, then provides the page. A thread: the faulting one sleeps. */
+/*
+ * Waits for the fault, then at the gate, then provides the page. A thread, as the faulting
+ * one sleeps.
+ */
 static void *provide_page(void *unused)
 {
 	static char content[PAGE] __attribute__((aligned(PAGE)));
 	struct uffdio_copy copy = {
 		.dst = (unsigned long)page, .src = (unsigned long)content, .len = PAGE
 	};
+	struct uffd_msg fault;
 	char byte;
 
 	if (source)
 		memcpy(content, source, length);
+	if (read(faults, &fault, sizeof(fault)) != sizeof(fault))
+		test_fail("read() of a userfaultfd", "a page fault", "%s", result(-1));
+	me->in_copy = true;
 	if (read(gate[0], &byte, 1) != 1 || ioctl(faults, UFFDIO_COPY, &copy))
 		test_fail("UFFDIO_COPY", "0", "%s", result(-1));
 	return unused;
@@ -68,6 +76,7 @@ static long slow_read(struct caller *self)
 {
 	long ret;
 
+	me = self;
 	make_slow_page();
 	ret = read(self->fd, page + PAGE - good_bytes, length);
 	if (ret > 0)
@@ -77,6 +86,7 @@ static long slow_read(struct caller *self)
 
 static long slow_write(struct caller *self)
 {
+	me = self;
 	make_slow_page();
 	return write(self->fd, page, length);
 }

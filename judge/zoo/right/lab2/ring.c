@@ -131,18 +131,9 @@ static ssize_t ring_read(struct file *file, char __user *to, size_t n, loff_t *o
 	return ret;
 }
 
-static int bad_value(const char *name, unsigned int value, unsigned int least, unsigned int most)
+static bool within(unsigned int value, unsigned int least, unsigned int most)
 {
-	if (value >= least && value <= most)
-		return 0;
-	pr_warn("%s must be %u...%u\n", name, least, most);
-	return -EINVAL;
-}
-
-static int bad_limits(unsigned int msgs, unsigned int size)
-{
-	return bad_value("max_msgs", msgs, 1, KMSGPIPE_MAX_MSGS_MAX) ?:
-	       bad_value("msg_size", size, 1, KMSGPIPE_MSG_SIZE_MAX);
+	return value >= least && value <= most;
 }
 
 static int ring_open(struct inode *inode, struct file *file)
@@ -165,11 +156,21 @@ static struct miscdevice ring_misc = {
 	.mode = 0666,
 };
 
+static int __init check_parameter(const char *name, unsigned int value, unsigned int least,
+				  unsigned int most)
+{
+	if (within(value, least, most))
+		return 0;
+	pr_warn("%s must be %u...%u\n", name, least, most);
+	return -EINVAL;
+}
+
 static int __init ring_init(void)
 {
 	int err;
 
-	err = bad_limits(max_msgs, msg_size);
+	err = check_parameter("max_msgs", max_msgs, 1, KMSGPIPE_MAX_MSGS_MAX) ?:
+	      check_parameter("msg_size", msg_size, 1, KMSGPIPE_MSG_SIZE_MAX);
 	if (err)
 		return err;
 

@@ -190,18 +190,15 @@ static __poll_t ring_poll(struct file *file, poll_table *table)
 	       (is_full() ? 0 : EPOLLOUT | EPOLLWRNORM);
 }
 
-static int bad_value(const char *name, unsigned int value, unsigned int least, unsigned int most)
+static bool within(unsigned int value, unsigned int least, unsigned int most)
 {
-	if (value >= least && value <= most)
-		return 0;
-	pr_warn("%s must be %u...%u\n", name, least, most);
-	return -EINVAL;
+	return value >= least && value <= most;
 }
 
-static int bad_limits(unsigned int msgs, unsigned int size)
+static bool bad_limits(unsigned int msgs, unsigned int size)
 {
-	return bad_value("max_msgs", msgs, 1, KMSGPIPE_MAX_MSGS_MAX) ?:
-	       bad_value("msg_size", size, 1, KMSGPIPE_MSG_SIZE_MAX);
+	return !within(msgs, 1, KMSGPIPE_MAX_MSGS_MAX) ||
+	       !within(size, 1, KMSGPIPE_MSG_SIZE_MAX);
 }
 
 static struct kmsgpipe_stats stats_now(void)
@@ -400,11 +397,21 @@ static struct miscdevice ring_misc = {
 	.mode = 0666,
 };
 
+static int __init check_parameter(const char *name, unsigned int value, unsigned int least,
+				  unsigned int most)
+{
+	if (within(value, least, most))
+		return 0;
+	pr_warn("%s must be %u...%u\n", name, least, most);
+	return -EINVAL;
+}
+
 static int __init ring_init(void)
 {
 	int err;
 
-	err = bad_limits(max_msgs, msg_size);
+	err = check_parameter("max_msgs", max_msgs, 1, KMSGPIPE_MAX_MSGS_MAX) ?:
+	      check_parameter("msg_size", msg_size, 1, KMSGPIPE_MSG_SIZE_MAX);
 	if (err)
 		return err;
 
