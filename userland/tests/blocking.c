@@ -502,11 +502,24 @@ SOLO(killed_writer_takes_no_wakeup_along,
 	}
 }
 
+/* A reader in line, and how often it had been given a CPU when it fell asleep there. */
+struct in_line {
+	struct caller *reader;
+	long scheduled;
+};
+
+static void start_in_line(int fd, struct in_line *place)
+{
+	place->reader = start_reader(fd, SIZE);
+	wait_asleep(place->reader);
+	place->scheduled = times_scheduled(place->reader);
+}
+
 /*
  * Sends a message for the first in line, who is slow. A driver that wakes all readers gives it
  * to any of them: such a one is started anew, until the slow one has got a message.
  */
-static void send_to_slow(int fd, struct caller *slow, struct caller **others, int count)
+static void send_to_slow(int fd, struct caller *slow, struct in_line *others, int count)
 {
 	while (!slow->in_copy) {
 		bool taken = false;
@@ -514,40 +527,31 @@ static void send_to_slow(int fd, struct caller *slow, struct caller **others, in
 		device_send_text(fd, "message 1");
 		while (!slow->in_copy && !taken && wait_a_moment())
 			for (int i = 0; i < count; i++)
-				taken |= others[i]->done;
-		for (int i = 0; i < count; i++) {
-			if (!others[i]->done)
-				continue;
-			others[i] = start_reader(fd, SIZE);
-			wait_asleep(others[i]);
-		}
+				taken |= others[i].reader->done;
+		for (int i = 0; i < count; i++)
+			if (others[i].reader->done)
+				start_in_line(fd, &others[i]);
 		expect(slow->in_copy || taken, "write() while three readers sleep",
 		       "one of them gets the message", "all sleep on");
 	}
 }
 
-/*
- * The first reader has its message and is in the middle of the copy. The second, woken for
- * the next message, waits in line behind it, and is killed there.
- */
 SOLO(reader_killed_in_line_takes_no_wakeup_along,
      .says = "a reader killed while it waits for a slow one takes no wake-up with it",
      .page = "lab3.md#nobody-sleeps-beside-work", .stages = FROM_STAGE(3), .as_root = true)
 {
 	int fd = device_open(O_RDWR);
-	struct caller *slow = start_slow_reader(fd, SIZE), *victim, *other, *readers[2];
-	long before;
+	struct caller *slow = start_slow_reader(fd, SIZE), *victim, *other;
+	struct in_line others[2];
 
-	for (int i = 0; i < 2; i++) {
-		readers[i] = start_reader(fd, SIZE);
-		wait_asleep(readers[i]);
-	}
-	send_to_slow(fd, slow, readers, 2);
-	victim = readers[0];
-	other = readers[1];
-	before = times_scheduled(victim);
+	for (int i = 0; i < 2; i++)
+		start_in_line(fd, &others[i]);
+	send_to_slow(fd, slow, others, 2);
+	victim = others[0].reader;
+	other = others[1].reader;
 	device_send_text(fd, "message 2");
-	while (times_scheduled(victim) == before && wait_a_moment())
+	/* Whichever of the two messages has woken it: it waits for the slow one now. */
+	while (times_scheduled(victim) == others[0].scheduled && wait_a_moment())
 		;
 	kill(victim->pid, SIGKILL);
 	let_go();

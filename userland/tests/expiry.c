@@ -338,22 +338,25 @@ SOLO(time_asleep_for_room_does_not_count,
      .page = "lab5.md#ttl", .stages = FROM_STAGE(5), .as_root = true,
      .params = "max_msgs=1 cleanup_interval_ms=4 ttl_ms=0")
 {
-	struct caller *writer;
+	/* On a slow machine all that happens below may take longer than TTL_MS anyway. */
+	int ttl_ms = TTL_MS * time_scale();
 	int fd = device_open(O_RDWR);
+	struct caller *writer;
 	long long start, took;
 
 	device_send_text(fd, "full");
 	writer = start_writer(fd, "late");
 	wait_asleep(writer);
-	let_pass(TTL_MS + 10);
+	let_pass(ttl_ms + 10);
 	start = now_ms();
 	/* What is there is older than that and goes; then the writer has its turn. */
-	expect_value(set_cleanup(fd, 4, TTL_MS), 0);
+	expect_value(set_cleanup(fd, 4, ttl_ms), 0);
 	wait_returned(writer, 4, "expired messages leave room for it");
 	wait_expired(fd, 2);
 	took = now_ms() - start;
-	expect(took >= TTL_MS - 1, "a write() that waited for room, then waiting until it expired",
-	       "60 ms or more", "%lld ms", took);
+	test_note("ttl_ms is %d here.", ttl_ms);
+	expect(took >= ttl_ms - 1, "a write() that waited for room, then waiting until it expired",
+	       "ttl_ms or more", "%lld ms", took);
 }
 
 /* -- who waits ---------------------------------------------------------------------- */
