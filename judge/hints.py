@@ -19,7 +19,6 @@ import os
 import re
 import textwrap
 from functools import lru_cache
-from pathlib import Path
 from typing import Sequence
 
 from . import desk, record

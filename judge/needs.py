@@ -35,7 +35,7 @@ class Need:
 
 def _no_fault_injection(kernel: Kernel) -> str:
     lacking = [option for option in FAULT_OPTIONS if kernel.config.get(option) != "y"]
-    return f"the kernel {kernel.label} has no {lacking[0]}" if lacking else ""
+    return f"this kernel has no {lacking[0]}" if lacking else ""
 
 
 def _no_32_bits(kernel: Kernel) -> str:

@@ -56,6 +56,12 @@ def _wrapped(label: str, text: str) -> str:
     )  # fmt: skip
 
 
+def folded(text: str) -> str:
+    """One of the lines above the verdicts, for a terminal's width."""
+    return textwrap.fill(text, WIDTH, initial_indent="  ", subsequent_indent="    ",
+                         break_long_words=False, break_on_hyphens=False)  # fmt: skip
+
+
 def line(verdict: Verdict) -> str:
     mark = colour("32", "ok  ") if verdict.passed else colour("31", "FAIL")
     if verdict.verdict == "not-run":

@@ -198,7 +198,7 @@ def test(stages: Sequence[Stage], chosen: bool) -> int:
                 if left_out and not tests:
                     raise CannotTest("; ".join(left_out))
                 says = (f"{stage.title} - {stage.shown}", *left_out)
-                print("".join(f"  {line}\n" for line in says))
+                print("".join(f"{report.folded(line)}\n" for line in says))
                 judging = Judging(stage, tests, machine, every, source)
                 good, bad = _test_stage(judging, building)
                 passed, failed = passed + good, failed + bad

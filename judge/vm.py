@@ -30,7 +30,7 @@ import zlib
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Sequence
+from typing import Callable
 
 from .arch import Arch
 from .errors import CannotTest

@@ -102,7 +102,7 @@ def _fails(done: Done, stage: Stage) -> str:
         return "does not compile"
     done.need(FIRST in done.text, "it does not say what to work on first")
     about = done.text.partition(FIRST)[2]
-    for part in ("FAIL", f"docs/labs/", f"make {stage.name} hint"):
+    for part in ("FAIL", "docs/labs/", f"make {stage.name} hint"):
         done.need(part in about, f"{part} is missing")
     counted = re.search(r"(\d+ of \d+) behaviours hold", done.text)
     name = re.search(r"^ {8}(\w+): ", about, re.M)

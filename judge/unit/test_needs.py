@@ -45,7 +45,7 @@ class LeavingOut(unittest.TestCase):
             tests, said = self.split([PLAIN, FAILING], **{**FAULTS, option: "n"})
             self.assertEqual(tests, [PLAIN])
             self.assertEqual(said, ["without the tests that make allocations and copies fail (1): "
-                                    f"the kernel Linux 6.6 has no {option}"])  # fmt: skip
+                                    f"this kernel has no {option}"])  # fmt: skip
 
     def test_neither(self) -> None:
         tests, said = self.split([PLAIN, NARROW, FAILING, BOTH], "no library")
