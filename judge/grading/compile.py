@@ -36,6 +36,7 @@ BOUNDS = (
      f"the compiler was ended: it took more than {MOST_MEMORY // MB} MB of memory"),
     (re.compile(r"File size limit exceeded|File too large"),
      f"the compiler was ended: it wrote more than {MOST_FILE // MB} MB"),
+    (re.compile(r"Killed signal"), "the compiler was ended: it took too much"),
     (re.compile(r"[Ss]egmentation fault|internal compiler error"),
      "the compiler crashed on this source"),
 )  # fmt: skip

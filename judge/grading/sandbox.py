@@ -187,8 +187,8 @@ class Sandbox:
 
     def prefix(self, room: Room) -> list[str]:
         """What to put before a command."""
-        limits = ["prlimit", f"--as={MOST_MEMORY}", f"--cpu={MOST_CPU}", f"--fsize={MOST_FILE}",
-                  "--core=0", "--"]  # fmt: skip
+        limits = ["prlimit", f"--as={MOST_MEMORY}", f"--cpu={MOST_CPU}:{MOST_CPU + 5}",
+                  f"--fsize={MOST_FILE}", "--core=0", "--"]  # fmt: skip
         # It ends with us, whatever ends us.
         return ["setpriv", "--pdeathsig", "KILL", "--", *KINDS[self.kind](room), *limits]
 
@@ -243,15 +243,15 @@ def _listen(process: subprocess.Popen, seconds: float) -> tuple[bytes, str]:
             while len(output) <= MOST_OUTPUT:
                 left = deadline - time.monotonic()
                 if not selector.select(max(0.0, left)):
-                    return bytes(output), f"the compiler did not end within {seconds:.0f} s"
+                    return bytes(output), f"the compiler was ended after {seconds:.0f} s"
                 data = os.read(process.stdout.fileno(), 65536)
                 if not data:
                     process.wait(max(0.0, left))
                     return bytes(output), ""
                 output += data
-            return bytes(output), f"the compiler said more than {MOST_OUTPUT >> 10} kB"
+            return bytes(output), f"the compiler was ended: it said more than {MOST_OUTPUT >> 10} kB"
         except subprocess.TimeoutExpired:
-            return bytes(output), f"the compiler did not end within {seconds:.0f} s"
+            return bytes(output), f"the compiler was ended after {seconds:.0f} s"
         finally:
             if process.returncode is None:
                 _kill(process)

@@ -9,7 +9,6 @@ outside of the output and the cache, no process.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import re
 import signal
@@ -18,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Sequence
 
-from .. import cache, zoo
+from .. import cache, leftovers
 from ..build import BuildFailed
 from ..stages import BY_NAME, TREE
 from . import results, samples, sandbox, scan, weights
@@ -29,7 +28,6 @@ from .samples import Ground, Sample
 from .sandbox import Sandbox
 from .submission import NotGradable, take
 
-SET_CHILD_SUBREAPER = 36  # prctl(): who loses its parent becomes our child
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
 OUR_VARIABLES = ("KERNEL", "KDIR", "KIMAGE", "SANDBOX", "KMSGPIPE_CACHE", "PATH", "JOBS", "TERM")
 
@@ -119,15 +117,9 @@ class Check:
 
     def look_for_processes(self) -> None:
         """Nothing that was started may live on; we are the parent of whatever was left."""
-        left = []
-        for pid in zoo.left_behind():
-            try:
-                if os.waitpid(pid, os.WNOHANG) == (0, 0):
-                    left.append(Path(f"/proc/{pid}/comm").read_text().strip())
-            except (ChildProcessError, OSError):
-                pass
+        left = leftovers.processes()
         if left:
-            self.problems.append(f"processes were left behind: {' '.join(left)}")
+            self.problems.append(f"left behind: {', '.join(left)}")
 
     def look_at_files(self, before: dict[str, tuple]) -> None:
         after = _files(*self.watched)
@@ -227,7 +219,7 @@ def samples_name(name: str) -> str:
 
 def run(judge: Judge, small: bool) -> int:
     """All of it; 1 if anything is not as it has to be."""
-    ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    leftovers.adopt_orphans()
     place = cache.root() / "grade-check"
     start = time.monotonic()
     with cache.lock("grade-check"):
