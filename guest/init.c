@@ -723,6 +723,8 @@ static void reap(void)
 
 int main(void)
 {
+	/* For a run that is the same each time: what the host sends arrives at any time. */
+	char *first = getenv("JUDGE_FIRST");
 	const char *name = getenv("JUDGE_PORT");
 	char path[PATH_MAX];
 	struct pollfd fds[2];
@@ -747,6 +749,8 @@ int main(void)
 	};
 
 	reply("@ready");
+	if (first)
+		obey(first);
 	for (;;) {
 		struct signalfd_siginfo info;
 

@@ -108,6 +108,35 @@ struct kmsgpipe_cleanup {
 	__u32 reserved[2];
 };
 
+/**
+ * struct kmsgpipe_entry - one message of a batch (capstone)
+ * @buf: address of its buffer, as a number
+ * @size: of a message to send: its length; of one to receive: in: bytes at @buf, out: length
+ * @reserved: must be 0
+ */
+struct kmsgpipe_entry {
+	__u64 buf;
+	__u32 size;
+	__u32 reserved;
+};
+
+/**
+ * struct kmsgpipe_batch - several messages for one system call (capstone)
+ * @size: bytes of this struct as the program knows it; it may grow at its end
+ * @count: entries at @entries, 1 to KMSGPIPE_BATCH_MAX
+ * @entries: address of an array of struct kmsgpipe_entry, as a number
+ * @reserved: must be 0
+ */
+struct kmsgpipe_batch {
+	__u32 size;
+	__u32 count;
+	__u64 entries;
+	__u64 reserved;
+};
+
+/* The most messages of one batch. */
+#define KMSGPIPE_BATCH_MAX	1024
+
 /*
  * The first byte of each command's number. 0xE9 is free: neither the table in
  * Documentation/userspace-api/ioctl/ioctl-number.rst nor any _IO*() in Linux 6.6 has it.
@@ -169,6 +198,34 @@ struct kmsgpipe_cleanup {
  */
 #define KMSGPIPE_GET_CLEANUP	_IOR(KMSGPIPE_IOC_MAGIC, 6, struct kmsgpipe_cleanup)
 
+/**
+ * KMSGPIPE_SEND_BATCH - queue several messages, in their order (capstone)
+ *
+ * Takes a struct kmsgpipe_batch. Each entry is what one write() would be, and its message
+ * is queued whole or not at all. Returns how many were queued. Only the first may sleep for
+ * room: once one is queued, the batch ends where it would have to wait, or where an entry
+ * has an error, and returns what it has done; the next call begins with that entry and
+ * gets the error.
+ * Needs a file that is open for writing. Others may queue messages in between.
+ * Errors, all of them with nothing queued: EBADF, E2BIG if the struct is longer than the
+ * driver's and the rest is not 0, EINVAL if size is shorter than the first version, count out
+ * of range, a reserved field not 0 or an entry's size 0, and those of write(): EAGAIN,
+ * EFAULT, EINTR, EMSGSIZE, ENOMEM.
+ */
+#define KMSGPIPE_SEND_BATCH	_IOWR(KMSGPIPE_IOC_MAGIC, 7, struct kmsgpipe_batch)
+
+/**
+ * KMSGPIPE_RECV_BATCH - take several messages, oldest first (capstone)
+ *
+ * Takes a struct kmsgpipe_batch. Each entry is what one read() would be; the message's length
+ * goes to its size. Returns how many were taken. Only the first may sleep for a message;
+ * where the batch ends, and how, is as for KMSGPIPE_SEND_BATCH. A message that does not
+ * fit into its entry, or whose copy fails, stays the first of the queue.
+ * Needs a file that is open for reading. Others may take messages in between.
+ * Errors, all of them with nothing taken: as for KMSGPIPE_SEND_BATCH, with those of read().
+ */
+#define KMSGPIPE_RECV_BATCH	_IOWR(KMSGPIPE_IOC_MAGIC, 8, struct kmsgpipe_batch)
+
 /* Old programs and new drivers meet: no size and no place may ever change. */
 #define KMSGPIPE_AT(type, field, at)	\
 	static_assert(__builtin_offsetof(struct type, field) == (at), #field " has moved")
@@ -198,6 +255,17 @@ static_assert(sizeof(struct kmsgpipe_cleanup) == 16, "size of kmsgpipe_cleanup")
 KMSGPIPE_AT(kmsgpipe_cleanup, interval_ms, 0);
 KMSGPIPE_AT(kmsgpipe_cleanup, ttl_ms, 4);
 KMSGPIPE_AT(kmsgpipe_cleanup, reserved, 8);
+
+static_assert(sizeof(struct kmsgpipe_entry) == 16, "size of kmsgpipe_entry");
+KMSGPIPE_AT(kmsgpipe_entry, buf, 0);
+KMSGPIPE_AT(kmsgpipe_entry, size, 8);
+KMSGPIPE_AT(kmsgpipe_entry, reserved, 12);
+
+static_assert(sizeof(struct kmsgpipe_batch) == 24, "size of kmsgpipe_batch");
+KMSGPIPE_AT(kmsgpipe_batch, size, 0);
+KMSGPIPE_AT(kmsgpipe_batch, count, 4);
+KMSGPIPE_AT(kmsgpipe_batch, entries, 8);
+KMSGPIPE_AT(kmsgpipe_batch, reserved, 16);
 
 #undef KMSGPIPE_AT
 

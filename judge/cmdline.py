@@ -8,7 +8,10 @@ from typing import Mapping
 # free, double free and overruns are reported; user tracking names who allocated it.
 # Only for sizes that a message can have: the kernel itself lives in the small ones.
 _SIZES = ("64", "96", "128", "192", "256", "512", "1k", "2k", "4k", "8k")
-SLUB_DEBUG = "slub_debug=FZPU," + ",".join(f"kmalloc-{n},kmalloc-cg-{n}" for n in _SIZES)
+_CACHES = ",".join(f"kmalloc-{n},kmalloc-cg-{n}" for n in _SIZES)
+SLUB_DEBUG = f"slub_debug=FZPU,{_CACHES}"
+# Who allocated it, alone: the tests for leaks read that.
+SLUB_USERS = f"slub_debug=U,{_CACHES}"
 
 # For every kernel.
 ALWAYS = (
@@ -28,7 +31,7 @@ ALWAYS = (
 # For a kernel that has the option.
 WITH = {
     # All reports, not only the first since boot: the saved VM serves many tests.
-    "CONFIG_KASAN": ("kasan_multi_shot",),
+    "CONFIG_KASAN": ("kasan_multi_shot", SLUB_USERS),
     # So do these.
     "CONFIG_SECURITY_APPARMOR": ("apparmor=0",),
     "CONFIG_AUDIT": ("audit=0",),
@@ -36,7 +39,7 @@ WITH = {
 
 # For a kernel that has not.
 WITHOUT = {
-    # KASAN finds the same and more, and keeps freed memory away from the allocator's checks.
+    # KASAN finds the same and more, at once and not when the memory is used again.
     "CONFIG_KASAN": (SLUB_DEBUG,),
 }
 

@@ -38,6 +38,8 @@ class Program:
 
 
 TESTS, TESTS_32 = "bin/kmsgpipe-test", "bin/kmsgpipe-test32"
+# Not on board of each VM: `make bench` adds it.
+BENCH = "bin/kmsgpipe-bench"
 
 PROGRAMS = {
     "init": Program(("guest/init.c",)),
@@ -47,6 +49,7 @@ PROGRAMS = {
     TESTS: Program((*TEST_SOURCES, "userland/tests/*.h")),
     # The same once more: what a 32-bit program gets must not differ.
     TESTS_32: Program((*TEST_SOURCES, "userland/tests/*.h"), in_32_bits=True),
+    BENCH: Program(("userland/bench/*.c", "userland/bench/*.h")),
 }
 
 # From Debian, unpacked into the cache.
@@ -108,7 +111,7 @@ def why_not_32_bits(arch: Arch, kernel: Kernel | None = None) -> str:
 
 def initrd(arch: Arch) -> Path:
     """The packed initramfs, a file."""
-    missing = {TESTS_32} if why_not_32_bits(arch) else set()
+    missing = {BENCH, TESTS_32} if why_not_32_bits(arch) else {BENCH}
     programs = {name: program(name, arch) for name in PROGRAMS if name not in missing}
     shells = {name: tools.guest_program(name) for name in SHELLS}
     bashrc = TREE / "guest/bashrc"

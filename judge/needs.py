@@ -13,14 +13,15 @@ from . import arch, image
 from .kernel import Kernel
 from .tests import TestInfo
 
-# Without the last one every allocation of the kernel itself is made to fail, too, while it
-# loads a module: that is as good, but takes minutes.
+# The last one: a call that fails and loses memory is to be told.
 FAULT_OPTIONS = (
     "CONFIG_FAULT_INJECTION",
     "CONFIG_FAULT_INJECTION_DEBUG_FS",
     "CONFIG_FAILSLAB",
     "CONFIG_FAIL_PAGE_ALLOC",
     "CONFIG_FAULT_INJECTION_USERCOPY",
+    "CONFIG_FAULT_INJECTION_STACKTRACE_FILTER",
+    "CONFIG_DEBUG_KMEMLEAK",
 )
 
 

@@ -336,6 +336,15 @@ def demo(stages: Sequence[Stage], chosen: bool) -> int:
     return 1 if failed else 0
 
 
+def bench(stages: Sequence[Stage], chosen: bool) -> int:
+    from .bench import command
+
+    stage = command.only_capstone(stages, chosen)
+    for_kernel = _kernel()
+    built = _try_build(stage, for_kernel)
+    return command.run(stage, for_kernel, built) if built else 1
+
+
 def _compared(stages: Sequence[Stage], chosen: bool) -> list[tuple[Stage | None, Stage]]:
     """What to compare: FROM= and TO=, or each stage with the one before."""
     named = {word: os.environ.get(word, "") for word in ("FROM", "TO")}

@@ -68,17 +68,23 @@ class Machine:
     memory_mb: int = 256
     # Of the kernel, see cmdline.py.
     options: tuple[str, ...] = ()
+    # Emulated only: time is the number of instructions, and each run is like the one before.
+    counts: bool = False
 
     def command(self) -> list[str]:
         cpu = self.arch.kvm_cpu if self.accel == "kvm" else self.arch.tcg_cpu
         accel = "kvm" if self.accel == "kvm" else "tcg,thread=multi"
+        counting: tuple[str, ...] = ()
+        if self.counts:
+            accel = "tcg,thread=single"
+            counting = ("-icount", "shift=0,sleep=off", "-rtc", "base=2026-01-01,clock=vm")
         append = [
             f"console={self.arch.console}", *self.options,
             *(self.arch.tcg_options if self.accel == "tcg" else ()),
             f"JUDGE_PORT={self.arch.control}", f"SHELL_PORT={self.arch.shell}",
         ]  # fmt: skip
         return [
-            self.arch.qemu, "-accel", accel, *self.arch.machine, "-cpu", cpu,
+            self.arch.qemu, "-accel", accel, *counting, *self.arch.machine, "-cpu", cpu,
             "-smp", str(self.cpus), "-m", str(self.memory_mb),
             "-machine", "memory-backend=ram",
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",

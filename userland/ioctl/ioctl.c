@@ -61,12 +61,14 @@ struct argument {
  * @says: what it does
  * @args: its arguments
  * @run: sends it and prints the answer; returns -1 with errno if that fails
+ * @access: how it needs the device to be open
  */
 struct command {
 	const char *name;
 	const char *says;
 	struct argument args[MOST_ARGS];
 	int (*run)(struct request *request);
+	int access;
 };
 
 static void __attribute__((noreturn, format(printf, 1, 2))) wrong(const char *fmt, ...)
@@ -265,19 +267,118 @@ static int set_cleanup(struct request *request)
 	return print_cleanup(request, &cleanup);
 }
 
+static struct kmsgpipe_batch batch_of(const struct kmsgpipe_entry *entries, uint32_t count)
+{
+	return (struct kmsgpipe_batch) {
+		.size = sizeof(struct kmsgpipe_batch), .count = count,
+		.entries = (uintptr_t)entries,
+	};
+}
+
+/* Reads lines into @text, one behind the other; returns how many messages they make. */
+static uint32_t read_lines(char *text, struct kmsgpipe_entry *entries, uint32_t most)
+{
+	uint32_t count = 0;
+
+	/* One byte more than a message may have: then the driver refuses it, not we. */
+	while (count < most && fgets(text, KMSGPIPE_MSG_SIZE_MAX + 2, stdin)) {
+		entries[count].buf = (uintptr_t)text;
+		entries[count++].size = strlen(text);
+		text += KMSGPIPE_MSG_SIZE_MAX + 2;
+	}
+	return count;
+}
+
+/* Each line of standard input is a message, with its newline, as echo writes it. */
+static int send_batch(struct request *request)
+{
+	char *text = calloc(KMSGPIPE_BATCH_MAX, KMSGPIPE_MSG_SIZE_MAX + 2);
+	static struct kmsgpipe_entry entries[KMSGPIPE_BATCH_MAX];
+	struct kmsgpipe_batch batch;
+	int sent;
+
+	if (!text)
+		return -1;
+	batch = batch_of(entries, read_lines(text, entries, KMSGPIPE_BATCH_MAX));
+	sent = ioctl(request->fd, KMSGPIPE_SEND_BATCH, &batch);
+	free(text);
+	if (sent < 0) {
+		if (!batch.count)
+			strcpy(request->hint, "standard input has no line to send");
+		return -1;
+	}
+	PRINT_FIELDS(request, { "given", batch.count, NULL }, { "sent", sent, NULL });
+	return 0;
+}
+
+static void print_batch(struct request *request, const unsigned char *text,
+			const struct kmsgpipe_entry *entries, int count)
+{
+	if (request->json)
+		printf("{\"received\": %d, \"messages\": [", count);
+	else
+		printf("%-12s %d\n", "received", count);
+	for (int i = 0; i < count; i++, text += KMSGPIPE_MSG_SIZE_MAX) {
+		if (request->json)
+			fputs(i ? ", " : "", stdout);
+		else
+			printf("%-12s ", "message");
+		print_text(request->json, text, entries[i].size);
+		if (!request->json)
+			putchar('\n');
+	}
+	fputs(request->json ? "]}\n" : "", stdout);
+}
+
+static int receive_batch(struct request *request)
+{
+	uint32_t count = request->given[0] ? request->value[0] : 32;
+	static struct kmsgpipe_entry entries[KMSGPIPE_BATCH_MAX];
+	struct kmsgpipe_batch batch = batch_of(entries, count);
+	unsigned char *text = calloc(KMSGPIPE_BATCH_MAX, KMSGPIPE_MSG_SIZE_MAX);
+	int received;
+
+	if (!text)
+		return -1;
+	for (uint32_t i = 0; i < KMSGPIPE_BATCH_MAX; i++) {
+		entries[i].buf = (uintptr_t)(text + i * KMSGPIPE_MSG_SIZE_MAX);
+		entries[i].size = KMSGPIPE_MSG_SIZE_MAX;
+	}
+	received = ioctl(request->fd, KMSGPIPE_RECV_BATCH, &batch);
+	for (int i = 0; i < received; i++) {
+		/* As with PEEK: a driver under work may say anything. */
+		if (i == KMSGPIPE_BATCH_MAX || entries[i].size > KMSGPIPE_MSG_SIZE_MAX) {
+			errno = EPROTO;
+			received = -1;
+		}
+	}
+	if (received >= 0)
+		print_batch(request, text, entries, received);
+	free(text);
+	return received < 0 ? -1 : 0;
+}
+
 static const struct command commands[] = {
-	{ "GET_STATS", "counters and limits", {}, get_stats },
-	{ "CLEAR_QUEUE", "drop all messages; needs CAP_SYS_ADMIN", {}, clear_queue },
+	{ "GET_STATS", "counters and limits", {}, get_stats, O_RDONLY },
+	{ "CLEAR_QUEUE", "drop all messages; needs CAP_SYS_ADMIN", {}, clear_queue, O_RDONLY },
 	{ "SET_LIMITS", "change the limits; needs CAP_SYS_ADMIN",
 	  { { "max_msgs", "1 to " VALUE_OF(KMSGPIPE_MAX_MSGS_MAX) " messages" },
-	    { "msg_size", "1 to " VALUE_OF(KMSGPIPE_MSG_SIZE_MAX) " bytes" } }, set_limits },
+	    { "msg_size", "1 to " VALUE_OF(KMSGPIPE_MSG_SIZE_MAX) " bytes" } }, set_limits,
+	  O_RDONLY },
 	{ "PEEK", "show a message and leave it in the queue",
 	  { { "index", "how many come before it; else 0" },
-	    { "size", "bytes there is room for; else " VALUE_OF(KMSGPIPE_MSG_SIZE_MAX) } }, peek },
-	{ "GET_CLEANUP", "how long messages may wait", {}, get_cleanup },
+	    { "size", "bytes there is room for; else " VALUE_OF(KMSGPIPE_MSG_SIZE_MAX) } }, peek,
+	  O_RDONLY },
+	{ "GET_CLEANUP", "how long messages may wait", {}, get_cleanup, O_RDONLY },
 	{ "SET_CLEANUP", "change that; needs CAP_SYS_ADMIN",
 	  { { "interval_ms", "0 (off) to " VALUE_OF(KMSGPIPE_CLEANUP_MS_MAX) },
-	    { "ttl_ms", "0 (off) to " VALUE_OF(KMSGPIPE_CLEANUP_MS_MAX) } }, set_cleanup },
+	    { "ttl_ms", "0 (off) to " VALUE_OF(KMSGPIPE_CLEANUP_MS_MAX) } }, set_cleanup,
+	  O_RDONLY },
+	{ "SEND_BATCH", "send each line of standard input as a message", {}, send_batch,
+	  O_WRONLY },
+	{ "RECV_BATCH", "take messages, oldest first",
+	  { { "count", "1 to " VALUE_OF(KMSGPIPE_BATCH_MAX) " messages; else 32" } },
+	  receive_batch, O_RDONLY },
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -296,7 +397,7 @@ static int send_raw(struct request *request)
 	return 0;
 }
 
-static const struct command raw = { "a bare number", "", {}, send_raw };
+static const struct command raw = { "a bare number", "", {}, send_raw, O_RDONLY };
 
 /* -- reading the command line ------------------------------------------------------- */
 
@@ -504,7 +605,7 @@ int main(int argc, char **argv)
 
 	parse(argc, argv, &request);
 	/* Without O_NONBLOCK some devices wait in open(); no command here needs to. */
-	request.fd = open(request.device, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	request.fd = open(request.device, request.command->access | O_NONBLOCK | O_CLOEXEC);
 	if (request.fd < 0) {
 		fprintf(stderr, "ioctl: %s: %s\n%s", request.device, strerror(errno),
 			errno == ENOENT || errno == ENXIO ? "  is the driver loaded?\n" : "");

@@ -3,9 +3,11 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -381,4 +383,380 @@ SOLO(tracepoints_show_no_message,
 	expect(events("dequeue", "len=18"), "read() while its event is enabled", "an event",
 	       "none");
 	expect(!strstr(trace(), "secret"), "the trace of a message", "its length only", "its text");
+}
+
+/* -- memory that waits for the next message ------------------------------------------- */
+
+SOLO(memory_of_a_rush_goes_back,
+     .says = "memory of messages that were read is given back when no writer needs it",
+     .page = "capstone.md#recycling", .stages = FROM_STAGE(7), .as_root = true,
+     .params = "max_msgs=2000 cleanup_interval_ms=10", .seconds = 20)
+{
+	int fd = device_open(O_RDWR | O_NONBLOCK);
+	long before = slab_objects(), growth;
+
+	device_send_numbers(fd, 0, 2000);
+	device_expect_numbers(fd, 0, 2000);
+	growth = slab_growth(before);
+	expect(growth < SLAB_NOISE, "2000 messages written and read, then some cleanups",
+	       "no more objects in use than before", "%ld more", growth);
+}
+
+SOLO(memory_that_waits_is_bounded,
+     .says = "no more than 256 KiB wait for the next message, however many were read",
+     .page = "capstone.md#recycling", .stages = FROM_STAGE(7), .as_root = true,
+     .params = "max_msgs=10000 cleanup_interval_ms=0", .seconds = 20)
+{
+	int fd = device_open(O_RDWR | O_NONBLOCK);
+	/* A message has 32 bytes besides its own, if not more. */
+	long before = slab_objects(), most = 262144 / 32 + SLAB_NOISE, growth;
+
+	for (int i = 0; i < 10000; i++)
+		device_send(fd, "x", 1);
+	for (int i = 0; i < 10000; i++)
+		device_expect_text(fd, "x");
+	growth = slab_objects() - before;
+	expect(growth < most, "10000 messages written and read, no cleanup",
+	       "256 KiB of memory and no more are kept", "%ld objects more than before", growth);
+}
+
+SOLO(recycled_memory_shows_no_old_message, .both_widths = true,
+     .says = "a short message after a long one: no byte of the long one comes with it",
+     .page = "capstone.md#recycling", .stages = FROM_STAGE(7))
+{
+	struct kmsgpipe_peek peek = { 0 };
+	char data[KMSGPIPE_MSG_SIZE], old[KMSGPIPE_MSG_SIZE];
+	int fd = device_open(O_RDWR | O_NONBLOCK);
+
+	memset(old, 'S', sizeof(old));
+	for (int i = 0; i < 3; i++) {
+		device_send(fd, old, sizeof(old));
+		expect_value(read(fd, data, sizeof(data)), sizeof(old));
+	}
+	memset(data, 0, sizeof(data));
+	device_send_text(fd, "short");
+	peek.size = sizeof(data);
+	peek.buf = (uintptr_t)data;
+	expect_value(ioctl(fd, KMSGPIPE_PEEK, &peek), 0);
+	expect_value(peek.size, 5);
+	expect(!strcmp(data, "short"), "KMSGPIPE_PEEK at it", "\"short\"", "\"%.10s\"", data);
+	expect_value(read(fd, data, sizeof(data)), 5);
+	expect(!strcmp(data, "short"), "read() of it", "\"short\"", "\"%.10s\"", data);
+}
+
+SOLO(recycled_memory_is_large_enough,
+     .says = "a long message after short ones comes whole",
+     .page = "capstone.md#recycling", .stages = FROM_STAGE(7))
+{
+	char sent[KMSGPIPE_MSG_SIZE], data[KMSGPIPE_MSG_SIZE];
+	int fd = device_open(O_RDWR | O_NONBLOCK);
+
+	for (unsigned int len = 1; len <= sizeof(sent); len++) {
+		memset(sent, 'a' + len % 26, len);
+		device_send(fd, sent, len);
+		expect_value(read(fd, data, sizeof(data)), len);
+		expect(!memcmp(sent, data, len), "read() of one byte more than the last time",
+		       "what was written", "other bytes");
+	}
+}
+
+/* -- batches ------------------------------------------------------------------------- */
+
+#define ROOM 64
+
+struct batch {
+	struct kmsgpipe_batch args;
+	struct kmsgpipe_entry entries[8];
+	char data[8][ROOM];
+};
+
+/* A batch of @count entries with a buffer each; texts to send go into @data and size. */
+static struct batch *batch_of(unsigned int count)
+{
+	struct batch *batch = shared_memory(sizeof(*batch));
+
+	batch->args.size = sizeof(batch->args);
+	batch->args.count = count;
+	batch->args.entries = (uintptr_t)batch->entries;
+	for (unsigned int i = 0; i < count; i++) {
+		batch->entries[i].buf = (uintptr_t)batch->data[i];
+		batch->entries[i].size = ROOM;
+	}
+	return batch;
+}
+
+static struct batch *batch_of_numbers(unsigned int first, unsigned int count)
+{
+	struct batch *batch = batch_of(count);
+
+	for (unsigned int i = 0; i < count; i++)
+		batch->entries[i].size = snprintf(batch->data[i], ROOM, "message %u", first + i);
+	return batch;
+}
+
+static void expect_received(const struct batch *batch, unsigned int first, unsigned int count)
+{
+	for (unsigned int i = 0; i < count; i++) {
+		char wanted[ROOM];
+		size_t len = snprintf(wanted, ROOM, "message %u", first + i);
+
+		expect(batch->entries[i].size == len && !memcmp(batch->data[i], wanted, len),
+		       "an entry after KMSGPIPE_RECV_BATCH", wanted, "%u bytes, \"%.*s\"",
+		       batch->entries[i].size, ROOM, batch->data[i]);
+	}
+}
+
+SOLO(a_batch_is_sent_in_its_order, .both_widths = true,
+     .says = "KMSGPIPE_SEND_BATCH queues each entry as a message, in order",
+     .page = "capstone.md#batches", .stages = FROM_STAGE(7))
+{
+	int fd = device_open(O_RDWR | O_NONBLOCK);
+
+	expect_value(ioctl(fd, KMSGPIPE_SEND_BATCH, &batch_of_numbers(0, 5)->args), 5);
+	expect_value(device_stats(fd).written, 5);
+	device_expect_numbers(fd, 0, 5);
+	device_expect_empty(fd);
+}
+
+SOLO(a_batch_is_received_in_order, .both_widths = true,
+     .says = "KMSGPIPE_RECV_BATCH takes one message an entry, and tells the length of each",
+     .page = "capstone.md#batches", .stages = FROM_STAGE(7))
+{
+	int fd = device_open(O_RDWR | O_NONBLOCK);
+	struct batch *batch = batch_of(5);
+
+	device_send_numbers(fd, 8, 7);
+	expect_value(ioctl(fd, KMSGPIPE_RECV_BATCH, &batch->args), 5);
+	expect_received(batch, 8, 5);
+	expect_value(device_stats(fd).read, 5);
+	device_expect_numbers(fd, 13, 2);
+}
+
+SOLO(a_batch_stops_where_it_would_wait, .both_widths = true,
+     .says = "a batch ends without sleeping once some of it is done",
+     .page = "capstone.md#batches", .stages = FROM_STAGE(7), .params = "max_msgs=3")
+{
+	int fd = device_open(O_RDWR);
+	struct batch *batch = batch_of(5);
+
+	/* Without O_NONBLOCK: with some done it does not sleep all the same. */
+	expect_value(ioctl(fd, KMSGPIPE_SEND_BATCH, &batch_of_numbers(0, 5)->args), 3);
+	expect_value(ioctl(fd, KMSGPIPE_RECV_BATCH, &batch->args), 3);
+	expect_received(batch, 0, 3);
+}
+
+SOLO(a_batch_may_have_to_come_back, .both_widths = true,
+     .says = "with O_NONBLOCK a batch of which nothing can be done gets EAGAIN",
+     .page = "capstone.md#batches", .stages = FROM_STAGE(7), .params = "max_msgs=2")
+{
+	int fd = device_open(O_RDWR | O_NONBLOCK);
+	struct batch *batch = batch_of(5);
+
+	expect_errno(ioctl(fd, KMSGPIPE_RECV_BATCH, &batch->args), EAGAIN);
+	device_send_numbers(fd, 0, 2);
+	expect_errno(ioctl(fd, KMSGPIPE_SEND_BATCH, &batch_of_numbers(5, 3)->args), EAGAIN);
+	device_expect_numbers(fd, 0, 2);
+	device_expect_empty(fd);
+}
+
+static struct batch *callers_batch;
+
+static long send_batch(struct caller *self)
+{
+	return ioctl(self->fd, KMSGPIPE_SEND_BATCH, &callers_batch->args);
+}
+
+static long receive_batch(struct caller *self)
+{
+	return ioctl(self->fd, KMSGPIPE_RECV_BATCH, &callers_batch->args);
+}
+
+TEST(an_empty_queue_puts_a_batch_to_sleep,
+     .says = "KMSGPIPE_RECV_BATCH sleeps for its first message, and takes what is there then",
+     .page = "capstone.md#batches", .stages = FROM_STAGE(7))
+{
+	int fd = device_open(O_RDWR);
+	struct caller *reader;
+
+	callers_batch = batch_of(3);
+	reader = start_caller(fd, "ioctl(KMSGPIPE_RECV_BATCH) of an empty queue", receive_batch);
+	wait_asleep(reader);
+	device_send_text(fd, "message 7");
+	wait_returned(reader, 1, "the message wakes it, and there is no other");
+	expect_received(callers_batch, 7, 1);
+}
+
+TEST(a_full_queue_puts_a_batch_to_sleep,
+     .says = "KMSGPIPE_SEND_BATCH sleeps for its first message, and queues what there is room for",
+     .page = "capstone.md#batches", .stages = FROM_STAGE(7), .params = "max_msgs=2")
+{
+	int fd = device_open(O_RDWR);
+	struct caller *writer;
+
+	device_send_numbers(fd, 0, 2);
+	callers_batch = batch_of_numbers(2, 3);
+	writer = start_caller(fd, "ioctl(KMSGPIPE_SEND_BATCH) to a full queue", send_batch);
+	wait_asleep(writer);
+	device_expect_numbers(fd, 0, 1);
+	wait_returned(writer, 1, "the message that was read leaves room for one");
+	device_expect_numbers(fd, 1, 2);
+}
+
+TEST(a_batch_wakes_a_reader_for_each_message,
+     .says = "KMSGPIPE_SEND_BATCH of three messages wakes three readers",
+     .page = "capstone.md#batches", .stages = FROM_STAGE(7))
+{
+	int fd = device_open(O_RDWR);
+	struct caller *readers[3];
+
+	for (int i = 0; i < 3; i++) {
+		readers[i] = start_reader(fd, ROOM);
+		wait_asleep(readers[i]);
+	}
+	expect_value(ioctl(fd, KMSGPIPE_SEND_BATCH, &batch_of_numbers(0, 3)->args), 3);
+	for (int i = 0; i < 3; i++)
+		wait_returned(readers[i], 9, "one of the three messages wakes it");
+}
+
+SOLO(a_fault_in_a_batch_loses_nothing, .both_widths = true,
+     .says = "a bad buffer in a batch: what comes before it is done, nothing is lost",
+     .page = "capstone.md#batches", .stages = FROM_STAGE(7))
+{
+	int fd = device_open(O_RDWR | O_NONBLOCK);
+	struct batch *batch = batch_of_numbers(0, 3);
+
+	batch->entries[1].buf = (uintptr_t)partly_bad_buffer(9, 4, true);
+	expect_value(ioctl(fd, KMSGPIPE_SEND_BATCH, &batch->args), 1);
+	batch->args.entries += sizeof(batch->entries[0]);
+	expect_errno(ioctl(fd, KMSGPIPE_SEND_BATCH, &batch->args), EFAULT);
+	device_expect_numbers(fd, 0, 1);
+	device_expect_empty(fd);
+
+	device_send_numbers(fd, 0, 3);
+	batch = batch_of(3);
+	batch->entries[1].buf = (uintptr_t)partly_bad_buffer(ROOM, 4, true);
+	expect_value(ioctl(fd, KMSGPIPE_RECV_BATCH, &batch->args), 1);
+	expect_received(batch, 0, 1);
+	batch->args.entries += sizeof(batch->entries[0]);
+	expect_errno(ioctl(fd, KMSGPIPE_RECV_BATCH, &batch->args), EFAULT);
+	device_expect_numbers(fd, 1, 2);
+}
+
+SOLO(a_length_that_cannot_be_told_loses_nothing, .both_widths = true,
+     .says = "KMSGPIPE_RECV_BATCH into entries that are read-only gets EFAULT, nothing is lost",
+     .page = "capstone.md#batches", .stages = FROM_STAGE(7))
+{
+	int fd = device_open(O_RDWR | O_NONBLOCK);
+	struct batch *batch = batch_of(1);
+	struct kmsgpipe_entry *entry = partly_bad_buffer(sizeof(*entry), sizeof(*entry), true);
+	void *page = (void *)((uintptr_t)entry & ~4095ul);
+
+	*entry = batch->entries[0];
+	expect_value(mprotect(page, 4096, PROT_READ), 0);
+	batch->args.entries = (uintptr_t)entry;
+	device_send_numbers(fd, 0, 2);
+	expect_errno(ioctl(fd, KMSGPIPE_RECV_BATCH, &batch->args), EFAULT);
+	expect_value(device_stats(fd).read, 0);
+	device_expect_numbers(fd, 0, 2);
+}
+
+SOLO(a_batch_checks_each_size, .both_widths = true,
+     .says = "a message too long, or longer than its entry, ends a batch with EMSGSIZE",
+     .page = "capstone.md#batches", .stages = FROM_STAGE(7), .params = "msg_size=9")
+{
+	int fd = device_open(O_RDWR | O_NONBLOCK);
+	struct batch *batch = batch_of_numbers(9, 2);
+
+	/* "message 9" is as long as may be, "message 10" is longer. */
+	expect_value(ioctl(fd, KMSGPIPE_SEND_BATCH, &batch->args), 1);
+	batch->args.entries += sizeof(batch->entries[0]);
+	expect_errno(ioctl(fd, KMSGPIPE_SEND_BATCH, &batch->args), EMSGSIZE);
+	batch->entries[1].size = 0;
+	expect_errno(ioctl(fd, KMSGPIPE_SEND_BATCH, &batch->args), EINVAL);
+
+	batch = batch_of(1);
+	batch->entries[0].size = 8;
+	expect_errno(ioctl(fd, KMSGPIPE_RECV_BATCH, &batch->args), EMSGSIZE);
+	device_expect_numbers(fd, 9, 1);
+	device_expect_empty(fd);
+}
+
+SOLO(a_batch_is_checked, .both_widths = true,
+     .says = "a batch with a bad size, count, pointer or reserved field is refused",
+     .page = "capstone.md#batches", .stages = FROM_STAGE(7))
+{
+	static const unsigned long commands[] = { KMSGPIPE_SEND_BATCH, KMSGPIPE_RECV_BATCH };
+	int fd = device_open(O_RDWR | O_NONBLOCK);
+	struct batch *batch;
+
+	device_send_numbers(fd, 0, 1);
+	for (int i = 0; i < 2; i++) {
+		expect_errno(ioctl(fd, commands[i], NULL), EFAULT);
+		batch = batch_of_numbers(1, 1);
+		batch->args.size = sizeof(batch->args) - 1;
+		expect_errno(ioctl(fd, commands[i], &batch->args), EINVAL);
+		batch->args.size = 1 << 20;
+		expect_errno(ioctl(fd, commands[i], &batch->args), EINVAL);
+		batch->args.size = sizeof(batch->args);
+		batch->args.count = 0;
+		expect_errno(ioctl(fd, commands[i], &batch->args), EINVAL);
+		batch->args.count = KMSGPIPE_BATCH_MAX + 1;
+		expect_errno(ioctl(fd, commands[i], &batch->args), EINVAL);
+		batch->args.count = 1;
+		batch->args.reserved = 1;
+		expect_errno(ioctl(fd, commands[i], &batch->args), EINVAL);
+		batch->args.reserved = 0;
+		batch->args.entries = 8;
+		expect_errno(ioctl(fd, commands[i], &batch->args), EFAULT);
+		batch->args.entries = (uintptr_t)batch->entries;
+		batch->entries[0].reserved = 1;
+		expect_errno(ioctl(fd, commands[i], &batch->args), EINVAL);
+	}
+	device_expect_numbers(fd, 0, 1);
+	device_expect_empty(fd);
+}
+
+SOLO(a_batch_of_a_later_version, .both_widths = true,
+     .says = "a longer struct kmsgpipe_batch is taken if the rest is 0, else it gets E2BIG",
+     .page = "capstone.md#batches", .stages = FROM_STAGE(7))
+{
+	struct {
+		struct kmsgpipe_batch args;
+		uint64_t more;
+	} later = { 0 };
+	int fd = device_open(O_RDWR | O_NONBLOCK);
+
+	later.args = batch_of_numbers(0, 1)->args;
+	later.args.size = sizeof(later);
+	expect_value(ioctl(fd, KMSGPIPE_SEND_BATCH, &later), 1);
+	later.more = 1;
+	expect_errno(ioctl(fd, KMSGPIPE_SEND_BATCH, &later), E2BIG);
+	expect_errno(ioctl(fd, KMSGPIPE_RECV_BATCH, &later), E2BIG);
+	device_expect_numbers(fd, 0, 1);
+	device_expect_empty(fd);
+}
+
+SOLO(a_batch_needs_a_file_of_its_direction, .both_widths = true,
+     .says = "a batch is sent to a file that is open for writing, received from one for reading",
+     .page = "capstone.md#batches", .stages = FROM_STAGE(7))
+{
+	int reader = device_open(O_RDONLY | O_NONBLOCK);
+	int writer = device_open(O_WRONLY | O_NONBLOCK);
+	struct batch *batch = batch_of_numbers(0, 1);
+
+	expect_errno(ioctl(reader, KMSGPIPE_SEND_BATCH, &batch->args), EBADF);
+	expect_value(ioctl(writer, KMSGPIPE_SEND_BATCH, &batch->args), 1);
+	expect_errno(ioctl(writer, KMSGPIPE_RECV_BATCH, &batch_of(1)->args), EBADF);
+	expect_value(ioctl(reader, KMSGPIPE_RECV_BATCH, &batch_of(1)->args), 1);
+}
+
+SOLO(batches_are_of_the_capstone,
+     .says = "no lab knows KMSGPIPE_SEND_BATCH and KMSGPIPE_RECV_BATCH: ENOTTY",
+     .page = "lab4.md#unknown", .stages = STAGE(4) | STAGE(5) | STAGE(6))
+{
+	int fd = device_open(O_RDWR | O_NONBLOCK);
+
+	expect_errno(ioctl(fd, KMSGPIPE_SEND_BATCH, &batch_of_numbers(0, 1)->args), ENOTTY);
+	expect_errno(ioctl(fd, KMSGPIPE_RECV_BATCH, &batch_of(1)->args), ENOTTY);
+	device_expect_empty(fd);
 }

@@ -42,9 +42,8 @@ struct outcome {
 int fail_each(const char *doing, long (*call)(void), void (*check)(const struct outcome *outcome));
 
 /*
- * From now on only what code of the module calls counts, as far as the kernel can tell that
- * (CONFIG_FAULT_INJECTION_STACKTRACE_FILTER): for calls in which the kernel itself allocates
- * a lot. The module has to be loaded at this moment.
+ * From now on only what code of the module calls counts: for calls in which the kernel itself
+ * allocates a lot. The module has to be loaded at this moment.
  */
 void fail_in_module_only(void);
 

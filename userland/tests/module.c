@@ -207,55 +207,6 @@ long slab_growth(long before)
 	return growth;
 }
 
-/* One line of alloc_traces: how many objects, and which function has allocated them. */
-static long count_if_ours(const char *line, char *who, size_t size)
-{
-	char brackets[80], name[160];
-	long count;
-
-	snprintf(brackets, sizeof(brackets), "[%s]", module_name);
-	if (sscanf(line, " %ld %159s", &count, name) != 2)
-		return 0;
-	/* What has no name is code of a module that is not there any more. */
-	if (!strstr(line, brackets) && strncmp(name, "0x", 2))
-		return 0;
-	if (!*who)
-		snprintf(who, size, "%s", name);
-	return count;
-}
-
-long module_objects(char *who, size_t size)
-{
-	DIR *caches = opendir("/sys/kernel/debug/slab");
-	struct dirent *entry;
-	long total = 0, files = 0;
-	char path[320], line[512];
-
-	*who = '\0';
-	/* What is freed already counts until then: it may wait for RCU, or for KASAN. */
-	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
-	shrink_slabs();
-	while (caches && (entry = readdir(caches))) {
-		FILE *traces;
-
-		snprintf(path, sizeof(path), "/sys/kernel/debug/slab/%s/alloc_traces",
-			 entry->d_name);
-		traces = fopen(path, "r");
-		if (!traces)
-			continue;
-		files++;
-		while (fgets(line, sizeof(line), traces))
-			total += count_if_ours(line, who, size);
-		fclose(traces);
-	}
-	if (caches)
-		closedir(caches);
-	expect(files, "open(\"/sys/kernel/debug/slab/*/alloc_traces\")",
-	       "the allocator's account of who has allocated what",
-	       "no such file: no fault of the module, the kernel was booted without slub_debug=U");
-	return total;
-}
-
 int device_numbers(void)
 {
 	FILE *devices = fopen("/proc/devices", "r");

@@ -4,7 +4,6 @@
 #define MODULE_H
 
 #include <stdbool.h>
-#include <stddef.h>
 
 /* Like insmod: 0, or -1 with errno. @params may be NULL. */
 int module_load(const char *params);
@@ -34,13 +33,6 @@ long slab_objects(void);
 long slab_growth(long before);
 
 #define SLAB_NOISE 300
-
-/*
- * Objects that functions of the module have allocated and nobody has freed: exactly, where
- * the two above estimate, but only of kmalloc's sizes from 64 bytes on. The module may be
- * gone. @who gets the function that has allocated the first of them.
- */
-long module_objects(char *who, size_t size);
 
 /* How many character devices have a number now, by whatever name: lines of /proc/devices. */
 int device_numbers(void);
