@@ -116,14 +116,14 @@ SOLO(woken_reader_looks_again,
 	struct caller *reader;
 	bool taken;
 
-	run_on_one_cpu(true);
+	run_on_cpu(0);
 	reader = start_reader(fd, SIZE);
 	wait_asleep(reader);
 	keep_the_cpu(true);
 	device_send_text(fd, "gone");
 	taken = device_has_message(fd);
 	keep_the_cpu(false);
-	run_on_one_cpu(false);
+	run_on_cpu(ANY_CPU);
 	/* A driver may give a message to its sleeper at once; then there is none to take. */
 	if (taken) {
 		wait_asleep(reader);
@@ -143,14 +143,14 @@ SOLO(woken_writer_looks_again,
 	bool taken;
 
 	device_send_text(fd, "full");
-	run_on_one_cpu(true);
+	run_on_cpu(0);
 	writer = start_writer(fd, "at last");
 	wait_asleep(writer);
 	keep_the_cpu(true);
 	device_expect_text(fd, "full");
 	taken = write(quick, "full again", 10) == 10;
 	keep_the_cpu(false);
-	run_on_one_cpu(false);
+	run_on_cpu(ANY_CPU);
 	/* A driver may give the slot to its sleeper at once; then there is none to take. */
 	if (taken) {
 		wait_asleep(writer);
@@ -173,14 +173,14 @@ SOLO(reader_asks_again_under_the_lock,
 	int fd = device_open(O_RDWR);
 	struct caller *reader, *thief;
 
-	run_on_one_cpu(true);
+	run_on_cpu(0);
 	reader = start_reader(device_open(O_RDONLY), SIZE);
 	wait_asleep(reader);
 	keep_the_cpu(true);
 	device_send_text(fd, "gone");
 	thief = start_slow_reader(device_open(O_RDONLY), SIZE);
 	keep_the_cpu(false);
-	run_on_one_cpu(false);
+	run_on_cpu(ANY_CPU);
 	while (!reader->done && !is_asleep(reader) && wait_a_moment())
 		;
 	let_go();
@@ -224,7 +224,7 @@ SOLO(writer_asks_again_under_the_lock,
 	struct caller *writer;
 
 	written = shared_memory(sizeof(*written));
-	run_on_one_cpu(true);
+	run_on_cpu(0);
 	writer = start_caller(device_open(O_WRONLY), "write() in a loop", write_on_and_on);
 	for (int round = 0; round < 300; round++) {
 		int step = round < 50 ? 5000 : 1000, before;
@@ -249,7 +249,7 @@ SOLO(writer_asks_again_under_the_lock,
 		       "one of the two writes", "both did, into a queue for one message");
 		expect_value(read(fd, buf, sizeof(buf)), 4);
 	}
-	run_on_one_cpu(false);
+	run_on_cpu(ANY_CPU);
 }
 
 /*
@@ -272,14 +272,14 @@ SOLO(message_is_there_when_its_reader_wakes,
 {
 	int fd = device_open(O_RDWR);
 
-	run_on_one_cpu(true);
+	run_on_cpu(0);
 	for (int round = 0; round < ROUNDS; round++) {
 		struct caller *reader = start_urgent(start_reader(fd, SIZE));
 
 		device_send_text(fd, "now");
 		wait_returned(reader, 3, "it wakes when the message is in the queue, not before");
 	}
-	run_on_one_cpu(false);
+	run_on_cpu(ANY_CPU);
 	device_expect_empty(fd);
 }
 
@@ -290,7 +290,7 @@ SOLO(room_is_there_when_its_writer_wakes,
 {
 	int fd = device_open(O_RDWR);
 
-	run_on_one_cpu(true);
+	run_on_cpu(0);
 	for (int round = 0; round < ROUNDS; round++) {
 		struct caller *writer;
 
@@ -301,7 +301,7 @@ SOLO(room_is_there_when_its_writer_wakes,
 			      "it wakes when the message is out of the queue, not before");
 		device_expect_text(fd, "now");
 	}
-	run_on_one_cpu(false);
+	run_on_cpu(ANY_CPU);
 	device_expect_empty(fd);
 }
 
@@ -391,12 +391,12 @@ SOLO(messages_sent_at_once_wake_everybody,
 
 	for (int round = 0; round < ROUNDS; round++) {
 		/* All on one CPU: nobody who is woken runs before all is written. */
-		run_on_one_cpu(true);
+		run_on_cpu(0);
 		start_readers(readers, fd, SLEEPERS);
 		keep_the_cpu(true);
 		device_send_numbers(fd, 0, SLEEPERS);
 		keep_the_cpu(false);
-		run_on_one_cpu(false);
+		run_on_cpu(ANY_CPU);
 		for (int i = 0; i < SLEEPERS; i++)
 			wait_returned(readers[i], 9,
 				      "it wakes: there were as many messages as readers");
@@ -415,7 +415,7 @@ SOLO(slots_freed_at_once_wake_everybody,
 	for (int round = 0; round < ROUNDS; round++) {
 		device_send_numbers(fd, 0, SLEEPERS);
 		/* All on one CPU: nobody who is woken runs before all is read. */
-		run_on_one_cpu(true);
+		run_on_cpu(0);
 		for (int i = 0; i < SLEEPERS; i++)
 			writers[i] = start_writer(fd, "late");
 		for (int i = 0; i < SLEEPERS; i++)
@@ -423,7 +423,7 @@ SOLO(slots_freed_at_once_wake_everybody,
 		keep_the_cpu(true);
 		device_expect_numbers(fd, 0, SLEEPERS);
 		keep_the_cpu(false);
-		run_on_one_cpu(false);
+		run_on_cpu(ANY_CPU);
 		for (int i = 0; i < SLEEPERS; i++)
 			wait_returned(writers[i], 4,
 				      "it wakes: as many slots were freed as writers sleep");
@@ -447,7 +447,7 @@ SOLO(killed_reader_takes_no_wakeup_along,
 	for (int round = 0; round < ROUNDS; round++) {
 		struct caller *victim, *other;
 
-		run_on_one_cpu(true);
+		run_on_cpu(0);
 		victim = start_reader(fd, SIZE);
 		wait_asleep(victim);
 		other = start_reader(fd, SIZE);
@@ -456,7 +456,7 @@ SOLO(killed_reader_takes_no_wakeup_along,
 		device_send_text(fd, "for whom?");
 		kill(victim->pid, SIGKILL);
 		keep_the_cpu(false);
-		run_on_one_cpu(false);
+		run_on_cpu(ANY_CPU);
 		kill_and_reap(victim);
 		/* The victim is gone, and what it had to pass on it has passed on. */
 		if (is_asleep(other)) {
@@ -480,7 +480,7 @@ SOLO(killed_writer_takes_no_wakeup_along,
 		struct caller *victim, *other;
 
 		device_send_text(fd, "full");
-		run_on_one_cpu(true);
+		run_on_cpu(0);
 		victim = start_writer(fd, "victim");
 		wait_asleep(victim);
 		other = start_writer(fd, "other");
@@ -489,7 +489,7 @@ SOLO(killed_writer_takes_no_wakeup_along,
 		device_expect_text(fd, "full");
 		kill(victim->pid, SIGKILL);
 		keep_the_cpu(false);
-		run_on_one_cpu(false);
+		run_on_cpu(ANY_CPU);
 		kill_and_reap(victim);
 		if (is_asleep(other)) {
 			expect(device_has_message(fd), "SIGKILL to a writer that was just woken",

@@ -338,18 +338,17 @@ long times_scheduled(const struct caller *caller)
 	return sum;
 }
 
-void run_on_one_cpu(bool one)
+void run_on_cpu(int cpu)
 {
-	static cpu_set_t before;
-	cpu_set_t first;
+	cpu_set_t cpus;
 
-	if (one) {
-		sched_getaffinity(0, sizeof(before), &before);
-		CPU_ZERO(&first);
-		CPU_SET(0, &first);
-	}
-	expect(!sched_setaffinity(0, sizeof(first), one ? &first : &before), "sched_setaffinity()",
-	       "0", "%s", result(-1));
+	CPU_ZERO(&cpus);
+	/* The kernel leaves out those that the machine does not have. */
+	for (int i = 0; i < CPU_SETSIZE; i++)
+		if (cpu == ANY_CPU || cpu == i)
+			CPU_SET(i, &cpus);
+	expect(!sched_setaffinity(0, sizeof(cpus), &cpus), "sched_setaffinity()", "0", "%s",
+	       result(-1));
 }
 
 void keep_the_cpu(bool keep)

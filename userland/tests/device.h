@@ -95,8 +95,10 @@ bool is_waiting(const struct caller *caller);
 /* How often the process was given a CPU so far. */
 long times_scheduled(const struct caller *caller);
 
-/* Puts this process, and those that it starts from now on, on one CPU; false undoes it. */
-void run_on_one_cpu(bool one);
+/* Puts this process, and those that it starts from now on, on this CPU; ANY_CPU undoes it. */
+void run_on_cpu(int cpu);
+
+#define ANY_CPU (-1)
 
 /* Real-time priority: nobody else on this CPU runs until we sleep or give it back. Root only. */
 void keep_the_cpu(bool keep);

@@ -28,6 +28,9 @@
 /* Long enough for anything that comes at all, shorter than a test's time-out. */
 #define LONGEST_MS 3000
 
+/* An exit function that lets the queued work run first has to wait so long for its CPU. */
+#define MOST_KEPT_MS 1000
+
 static int set_cleanup(int fd, uint32_t interval_ms, uint32_t ttl_ms)
 {
 	struct kmsgpipe_cleanup cleanup = { .interval_ms = interval_ms, .ttl_ms = ttl_ms };
@@ -818,6 +821,63 @@ TEST(unload_amid_a_cleanup,
 	}
 }
 
+/* True: in the end, others on the CPU of a real-time process get their 5 % nevertheless. */
+static void limit_real_time(bool limit)
+{
+	FILE *file = fopen("/proc/sys/kernel/sched_rt_runtime_us", "w");
+
+	expect(file && fputs(limit ? "950000" : "-1", file) > 0 && !fclose(file),
+	       "write to sched_rt_runtime_us", "0", "%s", result(-1));
+}
+
+/* Set by the process below, once the work waits. */
+static volatile bool *work_waits;
+
+/*
+ * Starts the timer, lets it go off, and keeps the work that it queues from beginning: the
+ * kernel thread for it shares this CPU with us, and we do not give it away.
+ */
+static long call_keep_work_waiting(struct caller *self)
+{
+	long long start;
+
+	run_on_cpu(0);
+	keep_the_cpu(true);
+	expect_value(set_cleanup(self->fd, 1, 1), 0);
+	close(self->fd);
+	/* Until we are killed. The first five jiffies are for the timer, a jiffy is 4 ms. */
+	for (start = now_ms(); now_ms() - start < MOST_KEPT_MS; )
+		*work_waits = now_ms() - start > 20;
+	keep_the_cpu(false);
+	return 0;
+}
+
+TEST(unload_while_the_work_waits,
+     .says = "rmmod while the work is queued and has not begun: it never begins",
+     .page = "lab5.md#unloading", .stages = FROM_STAGE(5), .loads_itself = true,
+     .as_root = true)
+{
+	struct caller *keeper;
+	int fd;
+
+	work_waits = shared_memory(sizeof(*work_waits));
+	limit_real_time(false);
+	run_on_cpu(1);
+	expect_value(module_load("cleanup_interval_ms=0 ttl_ms=0"), 0);
+	fd = device_open(O_RDWR);
+	device_send_numbers(fd, 0, 10);
+	keeper = start_caller(fd, "SET_CLEANUP, and keeping the CPU", call_keep_work_waiting);
+	close(fd);
+	while (!*work_waits && !keeper->done && wait_a_moment())
+		;
+	expect_value(module_unload(), 0);
+	kill_and_reap(keeper);
+	limit_real_time(true);
+	/* What is still queued begins now, on the CPU that is free again. */
+	run_on_cpu(0);
+	let_pass(10);
+}
+
 SOLO(unload_does_not_wait_for_the_timer,
      .says = "rmmod does not wait for a timer that is due tomorrow",
      .page = "lab5.md#unloading", .stages = FROM_STAGE(5), .as_root = true,
@@ -848,6 +908,27 @@ static long call_read_all(struct caller *self)
 	while (read(self->fd, buf, sizeof(buf)) == 4)
 		count++;
 	return count;
+}
+
+SOLO(timer_goes_off_while_the_lock_is_held,
+     .says = "the timer goes off while somebody looks at the end of a long queue",
+     .page = "lab5.md#timer", .stages = FROM_STAGE(5),
+     .params = "max_msgs=4000 cleanup_interval_ms=1 ttl_ms=86400000")
+{
+	int fd = device_open(O_RDWR);
+	char text[8];
+
+	send_many(fd, 4000);
+	/* Most of this is a walk along the queue, under the lock, and longer than a few jiffies. */
+	for (int i = 0; i < 1000; i++) {
+		struct kmsgpipe_peek peek = {
+			.index = 3999, .size = sizeof(text), .buf = (uintptr_t)text
+		};
+
+		expect_value(ioctl(fd, KMSGPIPE_PEEK, &peek), 0);
+		expect(peek.size == 4 && !memcmp(text, "many", 4), "KMSGPIPE_PEEK of the last one",
+		       "\"many\"", "\"%.*s\"", (int)peek.size, text);
+	}
 }
 
 TEST(expiry_among_readers_and_writers,
