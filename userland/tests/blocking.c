@@ -181,8 +181,7 @@ SOLO(reader_asks_again_under_the_lock,
 	thief = start_slow_reader(device_open(O_RDONLY), SIZE);
 	keep_the_cpu(false);
 	run_on_cpu(ANY_CPU);
-	while (!reader->done && !is_asleep(reader) && wait_a_moment())
-		;
+	sleeps_again(reader);
 	let_go();
 	/* A driver may give a message to its sleeper at once; then the thief needs another. */
 	if (reader->done)
@@ -459,7 +458,7 @@ SOLO(killed_reader_takes_no_wakeup_along,
 		run_on_cpu(ANY_CPU);
 		kill_and_reap(victim);
 		/* The victim is gone, and what it had to pass on it has passed on. */
-		if (is_asleep(other)) {
+		if (sleeps_again(other)) {
 			expect(!device_has_message(fd), "SIGKILL to a reader that was just woken",
 			       "the other reader gets the message", "it sleeps beside it");
 			device_send_text(fd, "for whom?");
@@ -491,7 +490,7 @@ SOLO(killed_writer_takes_no_wakeup_along,
 		keep_the_cpu(false);
 		run_on_cpu(ANY_CPU);
 		kill_and_reap(victim);
-		if (is_asleep(other)) {
+		if (sleeps_again(other)) {
 			expect(device_has_message(fd), "SIGKILL to a writer that was just woken",
 			       "the other writer gets the free slot", "it sleeps beside it");
 		}
@@ -557,7 +556,7 @@ SOLO(reader_killed_in_line_takes_no_wakeup_along,
 	let_go();
 	wait_returned(slow, 9, "it gets its message when its page has come");
 	kill_and_reap(victim);
-	if (is_asleep(other)) {
+	if (sleeps_again(other)) {
 		expect(!device_has_message(fd), "SIGKILL to a reader in line behind a slow one",
 		       "the third reader gets the message", "it sleeps beside it");
 		device_send_text(fd, "message 3");

@@ -871,8 +871,7 @@ TEST(raising_max_msgs_overfills_nothing,
 				  stats_of(fd).queued);
 	/* The others sleep on, or again. */
 	for (int i = 0; i < SLEEPERS; i++)
-		while (!writers[i]->done && !is_asleep(writers[i]) && wait_a_moment())
-			;
+		sleeps_again(writers[i]);
 	for (int i = 0; i < SLEEPERS; i++)
 		done += writers[i]->done;
 	expect_field(did, "queued", 3, stats_of(fd).queued);

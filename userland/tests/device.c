@@ -289,6 +289,13 @@ bool is_asleep(const struct caller *caller)
 	return !caller->done && call_of(caller->pid) >= 0 && state_of(caller->pid) == 'S';
 }
 
+bool sleeps_again(const struct caller *caller)
+{
+	while (!caller->done && !is_asleep(caller) && wait_a_moment())
+		;
+	return !caller->done;
+}
+
 bool is_waiting(const struct caller *caller)
 {
 	return is_asleep(caller) || state_of(caller->pid) == 'D';

@@ -89,6 +89,12 @@ void wait_asleep(struct caller *caller);
 /* True if it sleeps at this moment. */
 bool is_asleep(const struct caller *caller);
 
+/*
+ * After anything that may have woken the process, perhaps for nothing: waits until its call has
+ * returned or it is back asleep; true if it is.
+ */
+bool sleeps_again(const struct caller *caller);
+
 /* True if it sleeps at this moment, be it where no signal can reach it. */
 bool is_waiting(const struct caller *caller);
 
