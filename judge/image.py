@@ -57,6 +57,8 @@ SHELLS = ("busybox", "bash")
 
 FOLDERS = (
     "bin", "sbin", "dev", "proc", "sys", "tmp", "etc", "root", "home/student",
+    # What is not static comes into the VM later, see strace.py.
+    "lib", "lib64",
     # `make lab3 shell` puts the description of the user's terminal there.
     *(f"etc/terminfo/{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"),
 )  # fmt: skip

@@ -21,7 +21,7 @@ import tty
 from pathlib import Path
 from typing import Iterator
 
-from . import attach, lab
+from . import attach, lab, strace
 from .build import Built
 from .session import STUDENT, Session
 from .stages import TREE, Stage
@@ -38,6 +38,8 @@ def run(stage: Stage, built: Built, vm: Vm) -> int:
     by_hand = sys.stdin.isatty() and sys.stdout.isatty()
     try:
         lab.bring(vm, stage, built)
+        if without := strace.bring(vm):
+            print(without)
         return _by_hand(stage, built, vm) if by_hand else _from_pipe(stage, vm)
     except lab.LoadFailed as failed:
         print(f"{stage.name}: the module does not load: {failed}")
