@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Sequence
 
-from . import cache
+from . import cache, recipe
 from .errors import CannotTest
 from .kernel import Kernel
 from .stages import TREE, Stage, shown
@@ -61,11 +61,16 @@ def _copy(source: Path, target: Path) -> None:
 
 def place_of(kernel: Kernel, tree: Path, options: Sequence[str] = ()) -> Path:
     """Where this tree is compiled for this kernel: another place once the kernel is built anew."""
+    key = cache.digest(str(tree), *_kernel_built(kernel), *options)
+    return cache.root() / "build" / key
+
+
+def _kernel_built(kernel: Kernel) -> list[str]:
+    """What tells a kernel from others, and from itself before it was built anew."""
     config = kernel.kdir / "include/generated/autoconf.h"
     symbols = kernel.kdir / "Module.symvers"
     built = [str(path.stat().st_mtime_ns) for path in (config, symbols) if path.exists()]
-    key = cache.digest(str(kernel.kdir), kernel.release, str(tree), *built, *options)
-    return cache.root() / "build" / key
+    return [str(kernel.kdir), kernel.release, *built]
 
 
 def copy_sources(stage: Stage, tree: Path, place: Path) -> list[Path]:
@@ -102,26 +107,38 @@ def kbuild(stage: Stage, kernel: Kernel, place: Path, *extra: str,
     command.append(f"M={place / stage.folder}")
     # Where the kernel has UBSAN, it watches files that ask for it.
     command.append("UBSAN_SANITIZE=y")
-    # A make that calls us must not lend its options and job slots to kbuild.
+    return _run([*command, *extra, "modules"], _environment(), seconds=seconds)
+
+
+def _environment() -> dict[str, str]:
+    """A make that calls us must not lend its options and job slots to kbuild."""
     env = {k: v for k, v in os.environ.items() if k not in OF_OUR_MAKE}
-    try:
-        return _run([*command, *extra, "modules"], {**env, "LC_ALL": "C"}, seconds=seconds)
-    except subprocess.TimeoutExpired:
-        raise BuildFailed(f"the compiler did not end within {seconds} s") from None
+    return {**env, "LC_ALL": "C"}
 
 
-def _run(command: list[str], env: dict[str, str],
+def _shell(commands: str, folder: Path) -> tuple[int, str]:
+    """What kbuild would call, in its folder; exit status and output, up to the first failure."""
+    # The shell would hear of our end only after the compiler's.
+    script = f"trap 'kill -KILL 0' TERM\n{{ set -e\n{commands}\n:; }} & wait $!"
+    command = ["setpriv", "--pdeathsig", "TERM", "sh", "-c", script]
+    done = _run(command, _environment(), folder)
+    return done.returncode, done.stdout
+
+
+def _run(command: list[str], env: dict[str, str], folder: Path | None = None,
          seconds: int = BUILD_SECONDS) -> subprocess.CompletedProcess:  # fmt: skip
     """As subprocess.run(), but a make that is ended early takes its compilers with it."""
     process = subprocess.Popen(
-        command, env=env, text=True, errors="replace", start_new_session=True,
+        command, env=env, cwd=folder, text=True, errors="replace", start_new_session=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
         output, _ = process.communicate(timeout=seconds)
-    except BaseException:
+    except BaseException as error:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise BuildFailed(f"the compiler did not end within {seconds} s") from None
         raise
     return subprocess.CompletedProcess(command, process.returncode, output)
 
@@ -153,13 +170,39 @@ def build(
         if stamp.exists() and stamp.read_text() == digest and stripped.exists():
             return Built(module, stripped.read_bytes(), "")
         stamp.unlink(missing_ok=True)
-        done = kbuild(stage, kernel, place, "-s", *options)
-        text = messages(done.stdout, place, tree)
-        if done.returncode or not module.exists():
+        status, text = _compile(stage, kernel, place, tree, options)
+        if status or not module.exists():
             raise BuildFailed(text or "kbuild failed without a message; V=1 shows its commands")
         subprocess.run(["strip", "--strip-debug", "-o", stripped, module], check=True)
         stamp.write_text(digest)
         return Built(module, stripped.read_bytes(), text)
+
+
+def _compile(stage: Stage, kernel: Kernel, place: Path, tree: Path,
+             options: Sequence[str]) -> tuple[int, str]:  # fmt: skip
+    """By the recipe that was learned of kbuild, or by kbuild: exit status and messages."""
+    usable = recipe.allowed(_environment())
+    path = recipe.path_of(stage, _kernel_built(kernel), options)
+    known = recipe.load(path, stage, kernel) if usable else None
+    if known and known.steps:
+        try:
+            status, output = known.make(place, _shell)
+            return status, messages(output, place, tree)
+        except recipe.NeedsKbuild:
+            pass
+    status, text = _from_nothing(stage, kernel, place, tree, options)
+    if not status and usable and not known:
+        same = lambda output: messages(output, place, tree) == text  # noqa: E731
+        if not recipe.learn(path, stage, kernel, place, _shell, same):
+            return _from_nothing(stage, kernel, place, tree, options)
+    return status, text
+
+
+def _from_nothing(stage: Stage, kernel: Kernel, place: Path, tree: Path,
+                  options: Sequence[str]) -> tuple[int, str]:  # fmt: skip
+    recipe.start_afresh(stage, place)
+    done = kbuild(stage, kernel, place, "-s", *options)
+    return done.returncode, messages(done.stdout, place, tree)
 
 
 def clean() -> None:

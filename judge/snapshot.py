@@ -3,10 +3,13 @@
 The folder is named by everything it depends on (QEMU, kernel, initramfs, options,
 the CPU's model), so a stale one is never looked at. Its checksum is verified
 while QEMU is already reading it; on any doubt it is thrown away and made again.
+To read 256 MB takes as long as to resume: so it is done once after each boot of this
+machine, and again when the kernel says that a file has been touched since.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -26,6 +29,8 @@ BOOT_SECONDS = 400
 RESUME_SECONDS = 30
 # What the checksum reads at once: enough to let go of Python's lock meanwhile.
 CHUNK = 1 << 20
+# A file that is younger may change once more without a new time (see git's "racy" index).
+SETTLED_NS = 2 * 10**9
 # Saved VMs to keep: one for each kernel and each state of the tests, lately used.
 KEEP = 12
 
@@ -71,6 +76,33 @@ def _checksum(folder: Path) -> str:
                 digest.update(chunk)
 
 
+def _state_of_files(folder: Path) -> str:
+    """What changes whenever one of them is written to, or is another file; "" if just now."""
+    found = [Path("/proc/sys/kernel/random/boot_id").read_text().strip()]
+    for name in ("state", "ram"):
+        status = os.stat(folder / name)
+        if time.time_ns() - max(status.st_ctime_ns, status.st_mtime_ns) < SETTLED_NS:
+            return ""
+        found.append(f"{status.st_dev} {status.st_ino} {status.st_size} "
+                     f"{status.st_mtime_ns} {status.st_ctime_ns}")  # fmt: skip
+    return "\n".join(found)
+
+
+def _verified(folder: Path) -> str:
+    """The checksum; as it was found since the last boot, if nobody has touched the files."""
+    note = folder / "verified.json"
+    state = _state_of_files(folder)
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        before = json.loads(note.read_text())
+        if state and before["files"] == state:
+            return str(before["sha256"])
+    found = _checksum(folder)
+    if state and state == _state_of_files(folder):
+        with contextlib.suppress(OSError, CannotTest):
+            cache.write_atomic(note, json.dumps({"files": state, "sha256": found}))
+    return found
+
+
 def _make(machine: Machine, folder: Path) -> None:
     start = time.monotonic()
     with boot(machine, BOOT_SECONDS) as vm:
@@ -107,6 +139,7 @@ class Resuming:
 
     def __init__(self, machine: Machine):
         self.machine = machine
+        self._abandoned = False
         self._start()
 
     def _start(self) -> None:
@@ -120,7 +153,7 @@ class Resuming:
 
     def _check(self) -> None:
         try:
-            self._sum = _checksum(self.folder)
+            self._sum = _verified(self.folder)
         except OSError:
             self._sum = "unreadable"
 
@@ -140,6 +173,8 @@ class Resuming:
     def ready(self) -> Vm:
         """The VM, resumed from a state known to be whole; made again once if it was not."""
         trouble = self._greet()
+        if trouble and self._abandoned:
+            raise VmGone("nobody waits for this VM any more")
         if trouble:
             self._end()
             print(f"The saved VM cannot be used ({trouble}); making it again.", flush=True)
@@ -150,6 +185,11 @@ class Resuming:
             self.close()
             raise CannotTest(f"the VM does not resume: {trouble}")
         return self.vm
+
+    def abandon(self) -> None:
+        """From another thread: whoever waits for this VM gets VmGone, and no other VM."""
+        self._abandoned = True
+        self.vm.abandon()
 
     def _throw_away(self) -> None:
         """The folder is gone at once: nobody may come upon half of it."""

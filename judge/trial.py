@@ -92,7 +92,7 @@ class Lane:
     def abandon(self) -> None:
         """From another thread: whoever waits for the VM gets VmGone."""
         if self._resuming:
-            self._resuming.vm.abandon()
+            self._resuming.abandon()
 
     def close(self) -> None:
         if self._resuming:
@@ -179,7 +179,12 @@ class Trial:
                 if not left or why or self._stopped:
                     break
                 self.vms += 1
-                vm = lane.vm()
+                try:
+                    vm = lane.vm()
+                except VmGone:
+                    if self._stopped:
+                        break
+                    raise
                 _Round(self, vm, left).run()
                 self.on_vm_done(vm)
                 lane.close()

@@ -42,6 +42,9 @@ class FakeVm:
         answer = FakeVm.answers.pop(0) if FakeVm.answers else None
         return answer or f"@hello {words[2]}"
 
+    def abandon(self) -> None:
+        pass
+
     def kill(self) -> str:
         self.killed += 1
         return ""
@@ -145,6 +148,31 @@ class Resuming(unittest.TestCase):
         self.resume()
         about = json.loads((self.folder() / "about.json").read_text())
         self.assertEqual(about["sha256"], snapshot._checksum(self.folder()))
+
+    def test_the_sum_is_computed_once_until_a_file_is_touched(self) -> None:
+        self.resume()
+        folder = self.folder()
+        with mock.patch.object(snapshot, "_checksum", wraps=snapshot._checksum) as summed:
+            self.resume()  # just made: its times tell nothing yet
+            self.assertEqual(summed.call_count, 1)
+            with mock.patch.object(snapshot, "SETTLED_NS", 0):
+                for _ in range(3):
+                    self.resume()
+                self.assertEqual(summed.call_count, 2)
+                text = (folder / "state").read_text()
+                os.utime(folder / "ram")
+                (folder / "state").write_text(text[:-1] + "X")
+                self.assertEqual(self.resume().state, "state 2")
+            self.assertIn("its checksum is wrong", self.said.getvalue())
+
+    def test_abandoned_it_is_not_made_again(self) -> None:
+        self.resume()
+        FakeVm.answers = ["silence"]
+        with redirect_stdout(io.StringIO()), snapshot.Resuming(self.machine) as resuming:
+            resuming.abandon()
+            with self.assertRaises(VmGone):
+                resuming.ready()
+        self.assertEqual(FakeVm.boots, 1)
 
     def test_sum_knows_where_something_stands_between_zeros(self) -> None:
         chunk = snapshot.CHUNK
