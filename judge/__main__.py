@@ -28,6 +28,7 @@ VERBS: dict[str, tuple[str, Verb]] = {
     "diff": ("what the stage changes against the one before", verbs.diff),
     "zoo": ("wrong drivers that the tests must catch, right ones that must pass", verbs.zoo),
     "soak": ("repeats the tests on a busy machine: no verdict may differ", verbs.soak),
+    "matrix": ("all stages on stock, real-time and lab kernels, in one table", verbs.matrix),
     "coverage": ("which lines the tests reach, and why not the others", verbs.coverage),
     "start": ("makes your copy in work/, from the stage before", verbs.start),
     "hint": ("the next hint for the failure to work on", verbs.hint),
@@ -57,12 +58,12 @@ ALONE: dict[str, tuple[str, Callable[[], int]]] = {
 }
 
 # These are about the reference, or about the desk itself, whatever is in work/.
-NOT_OF_WORK = ("zoo", "grade", "start", "hint", "solution", "progress")
+NOT_OF_WORK = ("zoo", "matrix", "grade", "start", "hint", "solution", "progress")
 
 VARIABLES = {
     "REF=1": "the reference, also where you have a copy in work/",
     "FORCE=1": "make lab3 start: anew; keeps the copy that is there beside it",
-    "KERNEL=": "stock (default), 6.12, debug, race, base, or a built tree",
+    "KERNEL=": "stock (default), 6.12, 6.12-rt, debug, race, base, or a built tree",
     "SOURCE=": "for make kernel: a tarball, a tree, or debian, not kernel.org",
     "KDIR=": "a prepared or built kernel tree to compile against",
     "KIMAGE=": "the kernel image that belongs to it",

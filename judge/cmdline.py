@@ -10,8 +10,6 @@ from typing import Mapping
 _SIZES = ("64", "96", "128", "192", "256", "512", "1k", "2k", "4k", "8k")
 _CACHES = ",".join(f"kmalloc-{n},kmalloc-cg-{n}" for n in _SIZES)
 SLUB_DEBUG = f"slub_debug=FZPU,{_CACHES}"
-# Who allocated it, alone: the tests for leaks read that.
-SLUB_USERS = f"slub_debug=U,{_CACHES}"
 
 # For every kernel.
 ALWAYS = (
@@ -31,8 +29,8 @@ ALWAYS = (
 # For a kernel that has the option.
 WITH = {
     # All reports, not only the first since boot: the saved VM serves many tests.
-    "CONFIG_KASAN": ("kasan_multi_shot", SLUB_USERS),
-    # So do these.
+    "CONFIG_KASAN": ("kasan_multi_shot",),
+    # These cost time on every call.
     "CONFIG_SECURITY_APPARMOR": ("apparmor=0",),
     "CONFIG_AUDIT": ("audit=0",),
 }

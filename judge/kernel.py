@@ -32,7 +32,7 @@ OPTIONS = (
     ("CONFIG_SLUB_DEBUG", "the tests for leaks"),
 )
 
-SERIES = re.compile(r"(?:stock-)?(\d+\.\d+)")
+SERIES = re.compile(r"(?:stock-)?(\d+\.\d+(?:-rt)?)")
 
 
 def find(spec: str | None = None) -> Kernel:
@@ -55,13 +55,13 @@ def known(spec: str | None = None) -> Kernel | None:
 
 
 def _series(spec: str | None) -> str | None:
-    """6.12 out of KERNEL=6.12; None for the distribution's choice."""
+    """6.12 out of KERNEL=6.12, or 6.12-rt; None for the distribution's choice."""
     if spec in (None, "", "stock"):
         return None
     series = SERIES.fullmatch(spec)
     if not series:
         raise UsageError(
-            f"KERNEL={spec}: say stock, a series that the distribution has such as 6.12, "
+            f"KERNEL={spec}: say stock, a series that the distribution has such as 6.12 or 6.12-rt, "
             f"{', '.join(labkernel.LABS)} (see `make kernel`), or the path of a kernel tree"
         )
     return series.group(1)

@@ -62,15 +62,20 @@ class Module:
         return ""
 
 
+def marks(text: str) -> dict[str, int]:
+    """The lines of a source that are to blame, by the word under which a report names them."""
+    return {mark[1]: number for number, line in enumerate(text.splitlines(), 1)
+            if (mark := MARK.search(line))}  # fmt: skip
+
+
 def parse(name: str, text: str) -> Module:
     fields = dict(FIELD.findall(text))
-    marks = [(mark[1], number) for number, line in enumerate(text.splitlines(), 1)
-             if (mark := MARK.search(line))]  # fmt: skip
+    lines = marks(text)
     if fields.get("Kind") not in kinds.KINDS:
         raise BadModule(f"{name}: its Kind is none of judge/kinds.py")
-    if not marks or len(dict(marks)) < len(marks):
+    if not lines or len(lines) < sum(bool(MARK.search(line)) for line in text.splitlines()):
         raise BadModule(f"{name}: each word is to mark one line, and one line at least")
-    return Module(name, fields["Kind"], tuple(fields.get("Needs", "").split()), dict(marks))
+    return Module(name, fields["Kind"], tuple(fields.get("Needs", "").split()), lines)
 
 
 def modules(folder: Path = TREE / FOLDER) -> list[Module]:

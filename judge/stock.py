@@ -152,11 +152,13 @@ def relocate(makefile: str) -> str:
 
 
 def choose(series: str | None) -> Choice:
-    """The newest image, of that series, whose headers apt has too."""
+    """The newest image, of that series such as 6.12 or 6.12-rt, whose headers apt has too."""
     on = arch.host()
     name = on.kernel_stem
     if series:
-        name = rf"linux-image-{re.escape(series)}(\.\d+)*(\+[a-z0-9.+]+)?(-\d+)?-{on.debian}"
+        number, _, realtime = series.partition("-")
+        flavour = f"rt-{on.debian}" if realtime else on.debian
+        name = rf"linux-image-{re.escape(number)}(\.\d+)*(\+[a-z0-9.+]+)?(-\d+)?-{flavour}"
     choices = (_with_headers(image) for image in debian.candidates(name))
     choice = next((choice for choice in choices if choice), None)
     if choice:

@@ -100,6 +100,28 @@ class Lane:
         self._resuming = None
 
 
+class Turn:
+    """The right to work: as many lanes as there are CPUs for have it at the same time."""
+
+    def __init__(self, turns: threading.Semaphore):
+        self._turns = turns
+        self._mine = False
+
+    def __enter__(self) -> "Turn":
+        self._turns.acquire()
+        self._mine = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.give_up()
+
+    def give_up(self) -> None:
+        """From now on this lane mostly waits."""
+        if self._mine:
+            self._mine = False
+            self._turns.release()
+
+
 def halves(tests: Sequence[TestInfo], costs: Mapping[str, int]) -> list[list[TestInfo]]:
     """Two shares that take about as long, each in the order of the tests."""
     total, shares = [0, 0], ([], [])
@@ -149,11 +171,12 @@ class Trial:
         self._shown = 0
         self._lanes: Sequence[Lane] = ()
         self._stopped = False
+        self._turns = threading.Semaphore(SIDE_BY_SIDE)
 
     def run(self, lanes: Sequence[Lane] = ()) -> list[Verdict]:
         """All tests; in one VM after the other if no lanes are given."""
         lanes = self._lanes = lanes or [Lane(self.machine, list(self.tests))]
-        with ThreadPoolExecutor(min(len(lanes), SIDE_BY_SIDE)) as pool:
+        with ThreadPoolExecutor(len(lanes)) as pool:
             running = [pool.submit(self._run_lane, lane) for lane in lanes]
             try:
                 for one in running:
@@ -174,20 +197,21 @@ class Trial:
         """One VM after the other, until these tests have their verdicts."""
         try:
             while True:
-                left = [name for name in lane.names if name not in self.verdicts]
-                why = self._hopeless()
-                if not left or why or self._stopped:
-                    break
-                self.vms += 1
-                try:
-                    vm = lane.vm()
-                except VmGone:
-                    if self._stopped:
+                with Turn(self._turns) as turn:
+                    left = [name for name in lane.names if name not in self.verdicts]
+                    why = self._hopeless()
+                    if not left or why or self._stopped:
                         break
-                    raise
-                _Round(self, vm, left).run()
-                self.on_vm_done(vm)
-                lane.close()
+                    self.vms += 1
+                    try:
+                        vm = lane.vm()
+                    except VmGone:
+                        if self._stopped:
+                            break
+                        raise
+                    _Round(self, vm, left, turn).run()
+                    self.on_vm_done(vm)
+                    lane.close()
         finally:
             lane.close()
         for name in left if why else ():
@@ -224,8 +248,9 @@ class Trial:
 class _Round:
     """One VM's share of a trial: until the tests are through, or the VM is not to be trusted."""
 
-    def __init__(self, trial: Trial, vm: Vm, names: list[str]):
+    def __init__(self, trial: Trial, vm: Vm, names: list[str], turn: Turn):
         self.trial = trial
+        self.turn = turn
         self.vm = vm
         self.names = names
         self.current = ""
@@ -294,6 +319,8 @@ class _Round:
             pass
         elif (match := leaks.LOOKING.match(line)) and not self.current:
             self._allow(float(match[1]))
+            # Seconds in which this VM waits for its memory to be old enough.
+            self.turn.give_up()
         elif (starts := leaks.sections(line)) is not None:
             self.loaded.setdefault(self.current, []).append(starts)
         elif match := DETAIL.match(line):

@@ -26,6 +26,7 @@ from .trial import Trial, Verdict, deal
 from .vm import Machine
 
 if TYPE_CHECKING:
+    from . import matrix as matrix_module
     from .grading.judging import Course
 
 VERBOSE = os.environ.get("V") == "1"
@@ -269,6 +270,29 @@ def coverage(stages: Sequence[Stage], chosen: bool) -> int:
         return 1
 
 
+def _ground(spec: str) -> matrix_module.Ground:
+    """A kernel of the matrix, and how a stage is judged on it."""
+    from . import matrix as crossed
+
+    tools.require("test")
+    for_kernel = kernel.find(spec)
+    machine, how = _machine(for_kernel)
+    tests, left_out = needs.runnable(image.tests(machine.arch), for_kernel)
+
+    def judge(stage: Stage) -> tuple[list[Verdict], Built]:
+        own = [test for test in tests if test.judges(stage.number)]
+        judging = Judging(stage, own, machine, own, "")
+        return run_tests(judging, lambda: build_module(stage, for_kernel), lambda *_: None)
+
+    return crossed.Ground(f"{for_kernel.label}, {how}", left_out, judge)
+
+
+def matrix(stages: Sequence[Stage], chosen: bool) -> int:
+    from . import matrix as crossed
+
+    return 1 if crossed.run(stages, _ground) else 0
+
+
 def soak(stages: Sequence[Stage], chosen: bool) -> int:
     from . import soak as soaking
 
@@ -295,6 +319,7 @@ def soak(stages: Sequence[Stage], chosen: bool) -> int:
 def _courses() -> list[Course]:
     """What a submission is judged on: kernels, their machines, and the tests for these."""
     from .grading import command
+    from . import matrix as matrix_module
     from .grading.judging import Course
 
     found = []

@@ -27,8 +27,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Callable, Mapping, Sequence, Union
 
-from . import cache, costs, leftovers, patch
-from .build import BuildFailed, build
+from . import cache, costs, kinds, klog, leftovers, patch, provoke
+from .build import BuildFailed, Built, build
 from .errors import UsageError
 from .kernel import Kernel
 from .stages import BY_NAME, TREE, Stage
@@ -51,7 +51,7 @@ COMPILES_NOT = "does-not-compile"
 # These end a test before it could show anything; they are no catch by themselves.
 NO_CATCH = ("passed", "not-run", "log-lost", "forged")
 HEADER = re.compile(r"^([A-Z][a-z-]+): (.*\S)\s*$")
-HEADERS = ("Bug", "Caught-by", "Verdict", "Stage", "Kernel")
+HEADERS = ("Bug", "Caught-by", "Verdict", "Report", "Stage", "Kernel")
 
 
 class BadVariant(Exception):
@@ -71,10 +71,11 @@ class Variant:
     diff: str
     of_harness: bool = False
     options: tuple[str, ...] = ()  # for kbuild
+    report: str = ""  # the kind of the kernel's report, if that is what it is about
 
     @property
     def wanted(self) -> str:
-        return "/".join(self.verdicts) or "a failure"
+        return self.report or "/".join(self.verdicts) or "a failure"
 
     def source(self) -> str:
         """The wrong source text."""
@@ -106,6 +107,7 @@ class Right:
     verdicts: tuple[str, ...] = ()
     of_harness: bool = False
     options: tuple[str, ...] = WARNINGS
+    report: str = ""
     wanted: str = "all tests passed"
 
     @property
@@ -170,11 +172,15 @@ def parse(name: str, text: str, stage: Stage | None) -> Variant:
     for kernel in kernels:
         if kernel not in KERNELS:
             raise BadVariant(f"{name}: no kernel is called {kernel}")
+    report = fields.get("Report", "")
+    if report and (report not in kinds.KINDS or "stock" in kernels):
+        raise BadVariant(f"{name}: Report names a kind of judge/kinds.py, of a lab kernel")
     return Variant(
         name=name, stage=stage or BY_NAME[fields["Stage"]], bug=fields["Bug"],
         caught_by=tuple(fields.get("Caught-by", "").split()),
         verdicts=tuple(fields.get("Verdict", "").split()),
         kernels=kernels, diff="--- " + diff, of_harness=stage is None,
+        report=report,
     )  # fmt: skip
 
 
@@ -241,6 +247,22 @@ def compare(variant: Variant, verdicts: Sequence[Verdict]) -> Catch:
     return catch
 
 
+def wrong_report(variant: Animal, built: Built, verdicts: Sequence[Verdict]) -> list[str]:
+    """What is wrong with the kernel's report; empty if it is of the kind and names the lines.
+
+    These are marked in the source: see provoke.py.
+    """
+    marked = provoke.marks(variant.source())
+    module = provoke.Module(Path(variant.stage.source).stem, variant.report, (), marked)
+    told = [verdict for verdict in verdicts if verdict.reports] or list(verdicts[:1])
+
+    def located(report: klog.Report, word: str) -> str:
+        place = report.places.get(word)
+        return Path(klog.locate(built.module, place)[0]).name if place else ""
+
+    return provoke.compare(module, told[0], located)
+
+
 def _is_catch(variant: Variant, verdict: Verdict) -> bool:
     if variant.verdicts:
         return verdict.verdict in variant.verdicts
@@ -278,7 +300,11 @@ def run_one(variant: Animal, for_kernel: Kernel, machine: Machine,
     if built.messages and variant.options == WARNINGS:
         return Catch(variant, "warnings", built.messages.splitlines())
     trial = Trial(variant.stage, built, machine, tests)
-    return variant.compare(trial.run(variant.lanes(machine, tests)))
+    verdicts = trial.run(variant.lanes(machine, tests))
+    catch = variant.compare(verdicts)
+    if variant.report:
+        catch.why += wrong_report(variant, built, verdicts)
+    return catch
 
 
 # -- all of them ------------------------------------------------------------------------

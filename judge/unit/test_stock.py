@@ -102,6 +102,18 @@ class Choosing(unittest.TestCase):
         with self.assertRaisesRegex(CannotTest, "apt offers no kernel 6.6"):
             self.choose("6.6", *both)
 
+    def test_real_time(self) -> None:
+        realtime = tuple(
+            package(one.name.replace("-amd64", "-rt-amd64"),
+                    *(name.replace("-amd64", "-rt-amd64") for name in one.depends))
+            for one in self.BOOKWORM
+        )  # fmt: skip
+        both = (*self.BOOKWORM, *realtime)
+        self.assertEqual(self.choose("6.1-rt", *both)[0], "linux-image-6.1.0-56-rt-amd64")
+        self.assertEqual(self.choose("6.1", *both)[0], "linux-image-6.1.0-56-amd64")
+        with self.assertRaisesRegex(CannotTest, "apt offers no kernel 6.12-rt"):
+            self.choose("6.12-rt", *both)
+
     def test_newest_with_headers(self) -> None:
         without = [p for p in self.BOOKWORM if p.name != "linux-kbuild-6.1"]
         self.assertEqual(self.choose("6.1", *without)[0], "linux-image-6.1.0-9-amd64")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import unittest
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,6 +44,22 @@ class Deal(unittest.TestCase):
     def test_few_tests_share_a_vm(self) -> None:
         names = [f"t{number}" for number in range(trial.SPLIT_FROM - 1)]
         self.assertEqual(self.deal([info(name, 1) for name in names], {}), [(1, names)])
+
+
+class Turns(unittest.TestCase):
+    def test_given_up_once(self) -> None:
+        turns = threading.Semaphore(1)
+        with trial.Turn(turns) as turn:
+            self.assertFalse(turns.acquire(blocking=False))
+            turn.give_up()
+            self.assertTrue(turns.acquire(blocking=False))
+        self.assertFalse(turns.acquire(blocking=False))
+
+    def test_ends_with_its_round(self) -> None:
+        turns = threading.Semaphore(1)
+        with self.assertRaises(VmGone), trial.Turn(turns):
+            raise VmGone("ended")
+        self.assertTrue(turns.acquire(blocking=False))
 
 
 class GONE:

@@ -13,7 +13,7 @@ from unittest import mock
 from judge import arch, image, patch, zoo
 from judge.build import BuildFailed, Built
 from judge.errors import CannotTest, UsageError
-from judge.kinds import TABLE
+from judge.kinds import KINDS, TABLE
 from judge.klog import Report
 from judge.report import VERDICTS
 from judge.stages import BY_NAME, STAGES, TREE
@@ -71,6 +71,37 @@ class Patches(unittest.TestCase):
                       DIFF.replace(" three\n", "three\n"), DIFF.partition("@@")[0], ""):
             with self.subTest(wrong), self.assertRaises(patch.PatchFailed):
                 patch.parse(wrong)
+
+
+class Reports(unittest.TestCase):
+    MARKED = DIFF.replace("+2\n", "+2 /* guilty: at */\n")
+
+    def variant(self, kind: str = "leak", kernel: str = "debug") -> zoo.Variant:
+        head = f"Bug: it is wrong\nCaught-by: a\nReport: {kind}\nKernel: {kernel}\n\n"
+        return zoo.parse("lab3/x", head + self.MARKED, LAB3)
+
+    def wrong(self, kind: str, line: int) -> list[str]:
+        verdict = Verdict(SimpleNamespace(name="a"), False, "kernel-report")
+        if kind:
+            verdict.reports.append(Report(KINDS[kind], "BUG", places={"at": ("f", 0)}))
+        source = patch.parse(self.MARKED).apply(TEXT)
+        place = f"/there/kmsgpipe_wait.c:{line}", "f"
+        with mock.patch.object(zoo.Variant, "source", return_value=source), mock.patch.object(
+            zoo.klog, "locate", return_value=place
+        ):
+            return zoo.wrong_report(self.variant(), Built(Path("x.ko"), b"", ""), [verdict])
+
+    def test_kind_and_line(self) -> None:
+        self.assertEqual(self.wrong("leak", 2), [])
+        self.assertEqual(self.wrong("leak", 3),
+                         ["at: kmsgpipe_wait.c:3, where kmsgpipe_wait.c:2 is to blame"])  # fmt: skip
+        self.assertIn("it is taken for list", self.wrong("list", 2)[0])
+        self.assertIn("no report at all", self.wrong("", 2)[0])
+
+    def test_of_a_lab_kernel_and_a_known_kind(self) -> None:
+        for kind, kernel in (("leek", "debug"), ("leak", "stock debug")):
+            with self.subTest(kind), self.assertRaisesRegex(zoo.BadVariant, "Report names"):
+                self.variant(kind, kernel)
 
 
 class Headers(unittest.TestCase):

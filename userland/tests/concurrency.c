@@ -516,7 +516,7 @@ static void write_uniform(int letter)
 	int fd = device_open(O_WRONLY);
 
 	memset(text, 'a' + letter, sizeof(text));
-	for (int i = 0; i < 600; i++)
+	for (int i = 0; i < rounds(600); i++)
 		device_send(fd, text, 1 + (i * 37 + letter * 61) % sizeof(text));
 	_exit(0);
 }

@@ -111,11 +111,11 @@ SOLO(reading_frees_the_message,
 	device_send_text(fd, "warm up");
 	device_expect_text(fd, "warm up");
 	before = slab_objects();
-	for (int i = 0; i < ROUNDS; i++) {
+	for (int i = 0; i < rounds(ROUNDS); i++) {
 		expect_value(write(fd, "0123456789", 10), 10);
 		expect_value(read(fd, buf, sizeof(buf)), 10);
 	}
-	expect_no_growth(before, "1500 times: write(), read()");
+	expect_no_growth(before, "write(), read(), many times");
 }
 
 SOLO(failed_writes_free_the_message,
@@ -128,16 +128,16 @@ SOLO(failed_writes_free_the_message,
 
 	device_send_text(fd, "full");
 	before = slab_objects();
-	for (int i = 0; i < ROUNDS; i++)
+	for (int i = 0; i < rounds(ROUNDS); i++)
 		if (stage_number == 2)
 			expect_errno(write(fd, "x", 1), ENOSPC);
 		else
 			expect_errno(write(fd, "x", 1), EAGAIN);
-	expect_no_growth(before, "1500 times: write() to a full queue");
+	expect_no_growth(before, "write() to a full queue, many times");
 	device_expect_text(fd, "full");
 	before = slab_objects();
-	for (int i = 0; i < ROUNDS; i++)
+	for (int i = 0; i < rounds(ROUNDS); i++)
 		expect_errno(write(fd, bad, LEN), EFAULT);
-	expect_no_growth(before, "1500 times: write() from a bad pointer");
+	expect_no_growth(before, "write() from a bad pointer, many times");
 	device_expect_empty(fd);
 }

@@ -96,10 +96,17 @@ static_assert(sizeof(struct report) == 4 + 256 + 256 + 1024 + 512, "the same in 
 static struct report *report;
 static int report_fd;
 static double scale = 1.0;
+/* On a kernel that checks its own steps only each so-many-th round is made. */
+static int every_nth = 1;
 
 double time_scale(void)
 {
 	return scale;
+}
+
+int rounds(int many)
+{
+	return many / every_nth;
 }
 
 long long now_ms(void)
@@ -249,16 +256,17 @@ static unsigned int stages_of(const struct run *run)
 /* Goes on as the 32-bit program, in this same process: see main() there. */
 static void become_32_bits(const struct test *test)
 {
-	char stage[16], fd[16], factor[32], until[32];
+	char stage[16], fd[16], factor[32], nth[16], until[32];
 
 	snprintf(stage, sizeof(stage), "%d", stage_number);
 	snprintf(fd, sizeof(fd), "%d", report_fd);
 	snprintf(factor, sizeof(factor), "%.6f", scale);
+	snprintf(nth, sizeof(nth), "%d", every_nth);
 	snprintf(until, sizeof(until), "%lld", give_up_ms);
 	fcntl(report_fd, F_SETFD, 0);
 	execl(PROGRAM_32, PROGRAM_32, "--stage", stage, "--name", module_name, "--module",
-	      module_path, "--body", test->name, "--report", fd, "--scale", factor, "--until",
-	      until, NULL);
+	      module_path, "--body", test->name, "--report", fd, "--scale", factor, "--nth", nth,
+	      "--until", until, NULL);
 	test_fail("execve(\"" PROGRAM_32 "\")", "a 32-bit program runs",
 		  "%s: no fault of the module%s", result(-1),
 		  errno == ENOEXEC ? ", this kernel runs no 32-bit programs" : "");
@@ -656,6 +664,7 @@ int main(int argc, char **argv)
 		{ "body", required_argument, NULL, 'b' },
 		{ "report", required_argument, NULL, 'r' },
 		{ "scale", required_argument, NULL, 'f' },
+		{ "nth", required_argument, NULL, 'e' },
 		{ "until", required_argument, NULL, 'u' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -690,6 +699,9 @@ int main(int argc, char **argv)
 			break;
 		case 'f':
 			scale = atof(optarg);
+			break;
+		case 'e':
+			every_nth = atoi(optarg);
 			break;
 		case 'u':
 			give_up_ms = atoll(optarg);
@@ -727,6 +739,8 @@ int main(int argc, char **argv)
 
 	printf("KTAP version 1\n1..%zu\n", count);
 	calibrate();
+	if (leaks_are_watched())
+		every_nth = 10;
 	watch_for_hung_tasks();
 	for (size_t i = 0; i < count; i++)
 		if (!run_test(&runs[i], i + 1))

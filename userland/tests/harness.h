@@ -130,6 +130,13 @@ const char *number(long value);
 /* 1 on the reference machine, more where everything takes longer. */
 double time_scale(void);
 
+/*
+ * How often to repeat what elsewhere is repeated @many times, 10 at least. A kernel that checks
+ * its own steps (KASAN, lockdep, kmemleak) takes ten times as long for each, and reports the
+ * first that goes wrong.
+ */
+int rounds(int many);
+
 /* Milliseconds since some moment, for deadlines. */
 long long now_ms(void);
 

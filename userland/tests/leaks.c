@@ -51,9 +51,14 @@ static int last_pid(void)
 	return pid;
 }
 
+bool leaks_are_watched(void)
+{
+	return !access(KMEMLEAK, W_OK);
+}
+
 void leaks_begin(const char *name)
 {
-	if (mark_count == MAX_MARKS || access(KMEMLEAK, W_OK))
+	if (mark_count == MAX_MARKS || !leaks_are_watched())
 		return;
 	marks[mark_count].name = name;
 	marks[mark_count++].last_pid = last_pid();

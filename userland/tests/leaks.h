@@ -3,6 +3,11 @@
 #ifndef LEAKS_H
 #define LEAKS_H
 
+#include <stdbool.h>
+
+/* For root. */
+bool leaks_are_watched(void);
+
 /* A test begins: what is allocated from now on belongs to it. @name has to stay. */
 void leaks_begin(const char *name);
 

@@ -149,7 +149,9 @@ static void check_limits(const char *params, int msgs, size_t size)
 	ssize_t n;
 	int fd, i;
 
-	expect_value(module_load(params), 0);
+	/* Filling the queue takes long: nothing is to expire meanwhile. */
+	snprintf(did, sizeof(did), "%s%s", params, stage_number > 4 ? " ttl_ms=0" : "");
+	expect_value(module_load(did), 0);
 	fd = device_open(O_RDWR | O_NONBLOCK);
 	snprintf(did, sizeof(did), "insmod %s, write() of %zu bytes", params, size + 1);
 	n = write(fd, data, size + 1);
@@ -174,18 +176,20 @@ SOLO(parameters_at_their_limits_hold,
 	check_limits("max_msgs=1", 1, KMSGPIPE_MSG_SIZE);
 	check_limits("max_msgs=2 msg_size=1", 2, 1);
 	check_limits("max_msgs=2 msg_size=4096", 2, KMSGPIPE_MSG_SIZE_MAX);
-	check_limits("max_msgs=65536 msg_size=16", KMSGPIPE_MAX_MSGS_MAX, 16);
+	/* A minute's work for a kernel that checks each step, and nothing more to see there. */
+	if (rounds(KMSGPIPE_MAX_MSGS_MAX) == KMSGPIPE_MAX_MSGS_MAX)
+		check_limits("max_msgs=65536 msg_size=16", KMSGPIPE_MAX_MSGS_MAX, 16);
 	check_limits("", KMSGPIPE_MAX_MSGS, KMSGPIPE_MSG_SIZE);
 }
 
-SOLO(loads_and_unloads_100_times,
-     .says = "100 times: load, use, unload with messages queued", .page = "lab2.md#memory",
+SOLO(loads_and_unloads_again_and_again,
+     .says = "load, use, unload with messages queued, again and again", .page = "lab2.md#memory",
      .stages = ALL_STAGES, .loads_itself = true, .as_root = true, .seconds = 20)
 {
 	int numbers = device_numbers(), left;
 	long before = 0, growth;
 
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < rounds(100); i++) {
 		int fd;
 
 		/* The first round fills the kernel's own caches. */
@@ -198,10 +202,10 @@ SOLO(loads_and_unloads_100_times,
 		expect_value(module_unload(), 0);
 	}
 	left = device_numbers() - numbers;
-	expect(!left, "100 times: insmod, rmmod", "every device number is given back",
+	expect(!left, "insmod, rmmod, again and again", "every device number is given back",
 	       "%d more in /proc/devices than before", left);
 	growth = slab_growth(before);
-	expect(growth < SLAB_NOISE, "99 times: insmod, 20 messages written, rmmod",
+	expect(growth < SLAB_NOISE, "insmod, 20 messages written, rmmod, again and again",
 	       "every byte is freed again",
 	       "%ld more objects in the kernel's slab caches than before", growth);
 }
