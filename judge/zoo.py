@@ -317,10 +317,10 @@ def line(catch: Catch) -> str:
 
 
 def workers() -> int:
-    """How many at a time: one more than there are CPUs, as tests also wait; if memory allows."""
+    """How many at a time: two more than there are CPUs, as tests also wait; if memory allows."""
     text = Path("/proc/meminfo").read_text()
     free_mb = int(re.search(r"^MemAvailable:\s+(\d+) kB", text, re.M)[1]) // 1024
-    return max(1, min((os.cpu_count() or 1) + 1, free_mb // WORKER_MB))
+    return max(1, min((os.cpu_count() or 1) + 2, free_mb // WORKER_MB))
 
 
 def table(catches: Sequence[Catch]) -> list[str]:

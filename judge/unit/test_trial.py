@@ -360,7 +360,7 @@ class Patience(TrialCase):
 
     def test_failures_that_come_at_once_do_not_count(self) -> None:
         self.patience = 2
-        self.assertEqual(self.played(0.1, 0.1, 0.1, 0.1, 0), ["failed"] * 4 + ["passed"])
+        self.assertEqual(self.played(0.01, 0.01, 0.01, 0.01, 0), ["failed"] * 4 + ["passed"])
 
     def test_who_grades_wants_all(self) -> None:
         self.assertEqual(self.played(2.0, 2.0, 2.0, 2.0, 0), ["failed"] * 4 + ["passed"])

@@ -120,11 +120,57 @@ long long now_ms(void)
 /* When a test should give up waiting; set in its own process. */
 static long long give_up_ms;
 
+/*
+ * Or before that, when all CPUs together have had nothing to do for so long: who waits for
+ * somebody that would have to run waits in vain then. Only timers are left, so that it is
+ * some time. A machine that is busy, or that got no CPU of its host, has not been idle.
+ */
+#define IDLE_SHARE	0.25
+#define IDLE_LOOK_MS	50
+
+static double idle_until;
+static long long next_look_ms;
+
+/* How long the CPUs have been idle since boot: the sum. */
+static double idle_seconds(void)
+{
+	FILE *file = fopen("/proc/uptime", "r");
+	double idle = 0;
+
+	if (file && fscanf(file, "%*f %lf", &idle) != 1)
+		idle = 0;
+	if (file)
+		fclose(file);
+	return idle;
+}
+
+static void begin_waiting(double seconds)
+{
+	double most = seconds * IDLE_SHARE;
+
+	give_up_ms = now_ms() + (long long)(seconds * 800);
+	idle_until = idle_seconds() + most * sysconf(_SC_NPROCESSORS_ONLN);
+	/* It cannot be true before. */
+	next_look_ms = now_ms() + (long long)(most * 1000);
+}
+
+static bool waits_in_vain(void)
+{
+	long long now = now_ms();
+
+	if (now > give_up_ms)
+		return true;
+	if (now < next_look_ms)
+		return false;
+	next_look_ms = now + IDLE_LOOK_MS;
+	return idle_seconds() > idle_until;
+}
+
 bool wait_a_moment(void)
 {
 	const struct timespec moment = { .tv_nsec = 500000 };
 
-	if (now_ms() > give_up_ms)
+	if (waits_in_vain())
 		return false;
 	nanosleep(&moment, NULL);
 	return true;
@@ -256,17 +302,16 @@ static unsigned int stages_of(const struct run *run)
 /* Goes on as the 32-bit program, in this same process: see main() there. */
 static void become_32_bits(const struct test *test)
 {
-	char stage[16], fd[16], factor[32], nth[16], until[32];
+	char stage[16], fd[16], factor[32], nth[16];
 
 	snprintf(stage, sizeof(stage), "%d", stage_number);
 	snprintf(fd, sizeof(fd), "%d", report_fd);
 	snprintf(factor, sizeof(factor), "%.6f", scale);
 	snprintf(nth, sizeof(nth), "%d", every_nth);
-	snprintf(until, sizeof(until), "%lld", give_up_ms);
 	fcntl(report_fd, F_SETFD, 0);
 	execl(PROGRAM_32, PROGRAM_32, "--stage", stage, "--name", module_name, "--module",
 	      module_path, "--body", test->name, "--report", fd, "--scale", factor, "--nth", nth,
-	      "--until", until, NULL);
+	      NULL);
 	test_fail("execve(\"" PROGRAM_32 "\")", "a 32-bit program runs",
 		  "%s: no fault of the module%s", result(-1),
 		  errno == ENOEXEC ? ", this kernel runs no 32-bit programs" : "");
@@ -283,7 +328,7 @@ static void body(const struct run *run)
 	}
 	if (!test->as_root)
 		become_ordinary_user();
-	give_up_ms = now_ms() + (long long)(seconds_for(test) * 800);
+	begin_waiting(seconds_for(test));
 	if (run->in_32_bits)
 		become_32_bits(test);
 	test->run();
@@ -640,6 +685,7 @@ static void run_body(const char *name, int fd)
 		exit(2);
 	}
 	close(fd);
+	begin_waiting(seconds_for(test));
 	test->run();
 	_exit(0);
 }
@@ -665,7 +711,6 @@ int main(int argc, char **argv)
 		{ "report", required_argument, NULL, 'r' },
 		{ "scale", required_argument, NULL, 'f' },
 		{ "nth", required_argument, NULL, 'e' },
-		{ "until", required_argument, NULL, 'u' },
 		{ NULL, 0, NULL, 0 },
 	};
 	static struct run runs[MAX_TESTS];
@@ -702,9 +747,6 @@ int main(int argc, char **argv)
 			break;
 		case 'e':
 			every_nth = atoi(optarg);
-			break;
-		case 'u':
-			give_up_ms = atoll(optarg);
 			break;
 		default:
 			usage(opt == 'h' ? stdout : stderr);
