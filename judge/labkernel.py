@@ -36,21 +36,11 @@ class Lab:
     make: tuple[str, ...] = ()  # what only kbuild's own variables can say
 
 
-# Modules are watched by KASAN, and of the kernel what they hand their memory to. The rest
-# checks others' memory all day long, which makes the VM half as fast.
-WATCHED = (
-    "usercopy", "iov_iter", "list_debug", "refcount", "kobject", "kstrtox", "vsprintf",
-    "mutex", "spinlock", "spinlock_debug", "rwsem", "semaphore", "timer", "hrtimer", "workqueue",
-    "char_dev", "build_utility",  # kernel/sched/wait.c and its like
-)  # fmt: skip
-WATCHED_ONLY = ("KASAN_SANITIZE=n", *(f"KASAN_SANITIZE_{name}.o=y" for name in WATCHED))
-
 LABS = {
     lab.name: lab
     for lab in (
         Lab("base", ("base",), "is small and checks nothing", 1500, 600 * cache.MB),
-        Lab("debug", ("base", "debug"), "reports bugs of memory and locking", 1600, 900 * cache.MB,
-            make=WATCHED_ONLY),
+        Lab("debug", ("base", "debug"), "reports bugs of memory and locking", 1600, 900 * cache.MB),
         # Modules are watched, the kernel itself is not: see race.config.
         Lab("race", ("base", "race"), "reports data races", 1500, 600 * cache.MB,
             make=("KCSAN_SANITIZE=n",)),  # fmt: skip

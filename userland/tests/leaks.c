@@ -13,6 +13,7 @@
  */
 #include "leaks.h"
 
+#include <ctype.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -97,10 +98,16 @@ static void wait_until(long long ms)
 	}
 }
 
-/* A dump of the object could show a message's text, and helps nobody. */
+/*
+ * A dump of the object could show a message's text, and helps nobody. Its lines have two
+ * digits and a blank, again and again; those of the backtrace have names, with an address in
+ * front of them in older kernels.
+ */
 static bool is_dump(const char *line)
 {
-	return strstr(line, "hex dump") || (!strncmp(line, "    ", 4) && line[4] != '[');
+	return strstr(line, "hex dump") ||
+	       (!strncmp(line, "    ", 4) && isxdigit((unsigned char)line[4]) &&
+		isxdigit((unsigned char)line[5]) && line[6] == ' ');
 }
 
 static void print_leaks(FILE *file)
