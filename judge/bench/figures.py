@@ -13,12 +13,16 @@ from ..errors import CannotTest
 PATTERNS = {
     "thread": "one thread: a write, a read",
     "pair": "one process writes, one reads",
+    "preempted": "the same, where who is woken may go first (the default policy)",
     "crowd": "4 processes write, 4 read",
     "round-trip": "a message there and one back",
     "poll": "one process writes, one reads, each after a poll()",
     "depth": "one thread, so many messages in the queue",
     "batch": "one thread: a batch of 32 there, a batch of 32 back",
     "memory": "memory of a queued message, in bytes",
+    "wait": "the longest that a write and a read took",
+    "wait-expire": "the same, while so many messages expired",
+    "wait-clear": "the same, while so many messages were cleared",
 }
 OURS, FLOOR = "kmsgpipe", "floor"
 

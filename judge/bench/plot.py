@@ -16,19 +16,23 @@ SHOWN = {"thread": "one thread", "pair": "a writer and a reader"}
 
 def script(figures: list[Figure], into: Path, unit: str) -> str:
     panels = {pattern: [f for f in figures if f.pattern == pattern] for pattern in SHOWN}
+    # The same colour in both panels, though the floor is in one only.
+    channels = list(dict.fromkeys(f.channel for f in figures))
     lines = [
-        "set terminal svg size 900,420 font 'sans,12'",
+        "set terminal svg size 900,420 font 'sans,12' noenhanced background 'white'",
         f"set output '{into}'",
         f"set multiplot layout 1,{len(panels)}",
         "set logscale x 2; set xtics (16,64,256,1024,4096); set yrange [0:*]",
-        "set key top left; set grid ytics; set xlabel 'bytes'",
+        "set key above; set border 3; set xtics nomirror; set ytics nomirror",
+        "set xlabel 'bytes'",
         f"set ylabel '{unit.partition(',')[0]}'",
     ]
     for pattern, found in panels.items():
         curves, data = [], []
         for channel in dict.fromkeys(f.channel for f in found):
             style = "lw 3" if channel == OURS else "lw 1 dt 2" if channel == FLOOR else "lw 1"
-            curves.append(f"'-' with linespoints {style} title '{channel}'")
+            number = 1 + channels.index(channel)
+            curves.append(f"'-' with linespoints lt {number} {style} title '{channel}'")
             data += [f"{f.size} {f.value}" for f in found if f.channel == channel] + ["e"]
         lines += [f"set title '{SHOWN[pattern]}'", "plot " + ", ".join(curves), *data]
     return "\n".join([*lines, "unset multiplot"]) + "\n"

@@ -58,6 +58,10 @@ class Figures(unittest.TestCase):
         self.assertIn("title 'floor'", script)
         self.assertEqual(script.count("\ne\n"), 3)
 
+    def test_a_channel_has_one_colour(self) -> None:
+        script = plot.script(self.found, TREE / "x.svg", "instructions, one CPU")
+        self.assertEqual(script.count("lt 2 lw 3 title 'kmsgpipe'"), 2)
+
 
 class Ladder(unittest.TestCase):
     def test_each_step_is_another_source(self) -> None:

@@ -199,7 +199,22 @@ static void run_on(int cpu)
 		die("sched_setaffinity: %s", strerror(errno));
 }
 
-/* A process of its own; it ends when this one does. */
+/*
+ * By the default policy a process that is woken may go first, at once, if it has had less of
+ * the CPU than the one that woke it. Then a writer whose reader does a little more work than
+ * it goes first at each free slot, and what is measured is two switches for one message,
+ * however cheap the message is. With SCHED_BATCH who is woken waits until the other sleeps, or
+ * has used up its time: all channels switch when they are full or empty.
+ */
+static void set_policy(int policy)
+{
+	struct sched_param param = { 0 };
+
+	if (sched_setscheduler(0, policy, &param))
+		die("sched_setscheduler: %s", strerror(errno));
+}
+
+/* A process of its own; it ends when this one does, and has its policy. */
 static pid_t start(void (*work)(const struct channel *channel, struct ends ends, size_t size,
 				int index),
 		   const struct channel *channel, struct ends ends, size_t size, int index, int cpu)
@@ -342,6 +357,18 @@ static double run_pair(const struct channel *channel, size_t size, unsigned int 
 	return run_crowd(channel, size, 1, false);
 }
 
+/* As run_pair(), by the policy that programs have unless they ask for another. */
+static double run_preempted(const struct channel *channel, size_t size, unsigned int depth)
+{
+	double result;
+
+	(void)depth;
+	set_policy(SCHED_OTHER);
+	result = run_crowd(channel, size, 1, false);
+	set_policy(SCHED_BATCH);
+	return result;
+}
+
 static double run_many(const struct channel *channel, size_t size, unsigned int depth)
 {
 	(void)depth;
@@ -433,13 +460,35 @@ static void shrink_caches(void)
 	globfree(&files);
 }
 
+/* Each CPU keeps pages for the next one who needs some; they are not among the free ones. */
+static unsigned long kept_pages(void)
+{
+	FILE *file = fopen("/proc/zoneinfo", "r");
+	unsigned long pages, sum = 0;
+	char line[256];
+
+	if (!file)
+		die("/proc/zoneinfo: %s", strerror(errno));
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, " count: %lu", &pages) == 1)
+			sum += pages;
+	fclose(file);
+	return sum;
+}
+
 static unsigned long free_memory(void)
 {
+	/* Each CPU also keeps count of its own for a while: reading this adds all of it up. */
+	int fd = open("/proc/sys/vm/stat_refresh", O_RDONLY | O_CLOEXEC);
 	struct sysinfo info;
+	char unused;
 
+	if (fd < 0 || read(fd, &unused, 1) < 0)
+		die("/proc/sys/vm/stat_refresh: %s", strerror(errno));
+	close(fd);
 	if (sysinfo(&info))
 		die("sysinfo: %s", strerror(errno));
-	return info.freeram * info.mem_unit;
+	return info.freeram * info.mem_unit + kept_pages() * sysconf(_SC_PAGESIZE);
 }
 
 /* What a queued message takes of the machine's memory, with all that is lost around it. */
@@ -462,6 +511,147 @@ static double run_memory(const struct channel *channel, size_t size, unsigned in
 	return result;
 }
 
+/* -- the longest wait while many messages go ------------------------------------------- */
+
+#define WAITS 4000
+
+#define PREEMPTION "/sys/kernel/debug/sched/preempt"
+
+/*
+ * A kernel that takes the CPU away from others only where they offer it, as distributions have
+ * it set, shows no wait for a lock on one CPU: whoever holds it goes on until it is free.
+ * From here on it takes the CPU away anywhere. The patterns that need it come last.
+ */
+static void preempt_anywhere(void)
+{
+	int fd = open(PREEMPTION, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, "full", 4) != 4)
+		die("%s: %s", PREEMPTION, strerror(errno));
+	close(fd);
+}
+
+/*
+ * The longest time that a write() and a read() of a process take which goes before all others
+ * (SCHED_FIFO). If it does not come at once, it waits for who has the lock, and for nobody
+ * else. It comes at odd distances, so that it falls into every part of what goes on.
+ */
+static double longest_wait(int fd, size_t size)
+{
+	struct sched_param before_others = { .sched_priority = 1 };
+	static char data[BENCH_SIZE_MAX];
+	uint64_t longest = 0, odd = 1;
+
+	if (sched_setscheduler(0, SCHED_FIFO, &before_others))
+		die("sched_setscheduler: %s", strerror(errno));
+	for (int i = 0; i < WAITS; i++) {
+		struct timespec pause = { .tv_nsec = 5000 };
+		uint64_t start, took;
+
+		odd = odd * 6364136223846793005ull + 1442695040888963407ull;
+		pause.tv_nsec += odd >> 50;
+		nanosleep(&pause, NULL);
+		start = now();
+		if (write(fd, data, size) != (ssize_t)size || read(fd, data, size) < 0)
+			die("kmsgpipe: %s", strerror(errno));
+		took = now() - start;
+		if (took > longest)
+			longest = took;
+	}
+	set_policy(SCHED_BATCH);
+	return longest;
+}
+
+static struct kmsgpipe_stats stats_of(int fd)
+{
+	struct kmsgpipe_stats stats;
+
+	if (ioctl(fd, KMSGPIPE_GET_STATS, &stats))
+		die("KMSGPIPE_GET_STATS: %s", strerror(errno));
+	return stats;
+}
+
+static void set_cleanup(int fd, unsigned int interval_ms, unsigned int ttl_ms)
+{
+	struct kmsgpipe_cleanup cleanup = { .interval_ms = interval_ms, .ttl_ms = ttl_ms };
+
+	if (ioctl(fd, KMSGPIPE_SET_CLEANUP, &cleanup))
+		die("KMSGPIPE_SET_CLEANUP: %s", strerror(errno));
+}
+
+/* A queue of so many messages, and room for one more: the one that is on its way. */
+static struct ends filled(const struct channel *channel, size_t size, unsigned int depth)
+{
+	struct ends ends = channel->open(0, depth, size);
+	static char data[BENCH_SIZE_MAX];
+
+	for (unsigned int i = 1; i < depth; i++)
+		send_one(channel, ends.in, data, size);
+	return ends;
+}
+
+/* Nobody else has the lock. */
+static double run_undisturbed(const struct channel *channel, size_t size, unsigned int depth)
+{
+	struct ends ends = filled(channel, size, depth);
+	double result;
+
+	preempt_anywhere();
+	result = longest_wait(ends.in, size);
+	close_ends(ends);
+	return result;
+}
+
+static double run_expire(const struct channel *channel, size_t size, unsigned int depth)
+{
+	struct ends ends = channel->open(0, depth, size);
+	struct kmsgpipe_stats before;
+	double result;
+
+	set_cleanup(ends.in, 0, 1);
+	close_ends(ends);
+	ends = filled(channel, size, depth);
+	before = stats_of(ends.in);
+	preempt_anywhere();
+	set_cleanup(ends.in, 1, 1);
+	result = longest_wait(ends.in, size);
+	if (stats_of(ends.in).expired - before.expired < depth / 4)
+		die("only %llu of %u messages expired meanwhile", (unsigned long long)
+		    (stats_of(ends.in).expired - before.expired), depth);
+	set_cleanup(ends.in, 1000, 30000);
+	close_ends(ends);
+	return result;
+}
+
+static void clear(const struct channel *channel, struct ends ends, size_t size, int index)
+{
+	(void)channel;
+	(void)size;
+	(void)index;
+	if (ioctl(ends.in, KMSGPIPE_CLEAR_QUEUE) < 0)
+		die("KMSGPIPE_CLEAR_QUEUE: %s", strerror(errno));
+}
+
+static double run_clear(const struct channel *channel, size_t size, unsigned int depth)
+{
+	struct ends ends = filled(channel, size, depth);
+	struct kmsgpipe_stats before = stats_of(ends.in);
+	double result;
+	pid_t pid;
+
+	preempt_anywhere();
+	fflush(stdout);
+	pid = start(clear, channel, ends, size, 0, 0);
+	result = longest_wait(ends.in, size);
+	end(pid, 0);
+	if (stats_of(ends.in).cleared - before.cleared < depth / 4)
+		die("too few messages were cleared meanwhile");
+	close_ends(ends);
+	return result;
+}
+
+#define ALL_SIZES	{ 16, 64, 256, 1024, 4096 }
+
 /**
  * struct pattern - a way to use a channel
  * @name: what the tables call it
@@ -469,6 +659,7 @@ static double run_memory(const struct channel *channel, size_t size, unsigned in
  * @sizes: of its messages, up to a 0
  * @depths: messages in the queue meanwhile, up to a 0; none: as many as there happen to be
  * @on_wall: measured in wall mode, too, for two of the sizes: minutes, not an hour
+ * @ours: of our driver only: nobody else can do it
  */
 static const struct pattern {
 	const char *name;
@@ -476,15 +667,24 @@ static const struct pattern {
 	size_t sizes[6];
 	unsigned int depths[6];
 	bool on_wall;
+	bool ours;
 } patterns[] = {
-	{ "thread", run_thread, { 16, 64, 256, 1024, 4096 }, { 0 }, true },
-	{ "pair", run_pair, { 16, 64, 256, 1024, 4096 }, { 0 }, true },
-	{ "crowd", run_many, { 16, 64, 256, 1024, 4096 }, { 0 }, true },
-	{ "round-trip", run_round_trip, { 16, 64, 256, 1024, 4096 }, { 0 }, true },
-	{ "poll", run_poll, { 16, 64, 256, 1024, 4096 }, { 0 }, true },
-	{ "batch", run_batch, { 16, 64, 256, 1024, 4096 }, { 0 }, true },
-	{ "depth", run_thread, { 64 }, { 10, 100, 1000, 10000, 65536 }, false },
-	{ "memory", run_memory, { 64 }, { 65536 }, false },
+	{ .name = "thread", .run = run_thread, .sizes = ALL_SIZES, .on_wall = true },
+	{ .name = "pair", .run = run_pair, .sizes = ALL_SIZES, .on_wall = true },
+	{ .name = "preempted", .run = run_preempted, .sizes = ALL_SIZES },
+	{ .name = "crowd", .run = run_many, .sizes = ALL_SIZES, .on_wall = true },
+	{ .name = "round-trip", .run = run_round_trip, .sizes = ALL_SIZES, .on_wall = true },
+	{ .name = "poll", .run = run_poll, .sizes = ALL_SIZES, .on_wall = true },
+	{ .name = "batch", .run = run_batch, .sizes = ALL_SIZES, .on_wall = true, .ours = true },
+	{ .name = "depth", .run = run_thread, .sizes = { 64 },
+	  .depths = { 10, 100, 1000, 10000, 65536 } },
+	{ .name = "memory", .run = run_memory, .sizes = { 64 }, .depths = { 65536 } },
+	{ .name = "wait", .run = run_undisturbed, .sizes = { 64 },
+	  .depths = { 1000, 10000, 65536 }, .ours = true },
+	{ .name = "wait-expire", .run = run_expire, .sizes = { 64 },
+	  .depths = { 1000, 10000, 65536 }, .ours = true },
+	{ .name = "wait-clear", .run = run_clear, .sizes = { 64 },
+	  .depths = { 1000, 10000, 65536 }, .ours = true },
 };
 
 /* True if the command line names no cell, or this one: thread, thread/pipe, thread/pipe/64. */
@@ -513,7 +713,7 @@ static void run_cell(const struct pattern *pattern, size_t size, unsigned int de
 		snprintf(cell, sizeof(cell), "%s/%s/%zu", pattern->name, channels[c].name, size);
 		has[c] = wanted(cells, cell) && depth <= channels[c].deepest &&
 			 (channels[c].moves || pattern->run == run_thread) &&
-			 (channels[c].batches || pattern->run != run_batch);
+			 (channels[c].ours || !pattern->ours);
 	}
 	for (int i = 0; i < repetitions; i++)
 		for (size_t c = 0; c < channel_count; c++)
@@ -565,6 +765,7 @@ int main(int argc, char **argv)
 	if (shared == MAP_FAILED)
 		die("mmap: %s", strerror(errno));
 	run_on(0);
+	set_policy(SCHED_BATCH);
 	for (size_t p = 0; p < sizeof(patterns) / sizeof(patterns[0]); p++)
 		run_pattern(&patterns[p], argv + 3);
 	printf("done\n");

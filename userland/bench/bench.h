@@ -25,7 +25,7 @@ struct ends {
  * struct channel - a way from one process to another
  * @name: what the tables call it
  * @moves: false if what is written is not what is read: the floor
- * @batches: true if it can take and give several messages in one system call of ours
+ * @ours: true if it is our driver: batches and messages that expire
  * @deepest: most messages that it can hold, at 64 bytes each
  * @open: opens number @index of them, for so many messages of that size; both ends block
  * @send: sends one message; 0 or its size if that worked
@@ -34,7 +34,7 @@ struct ends {
 struct channel {
 	const char *name;
 	bool moves;
-	bool batches;
+	bool ours;
 	unsigned int deepest;
 	struct ends (*open)(unsigned int index, unsigned int capacity, size_t size);
 	ssize_t (*send)(int fd, const void *data, size_t size);

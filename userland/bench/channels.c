@@ -170,7 +170,7 @@ static ssize_t mqueue_receive(int fd, void *data, size_t size)
 
 const struct channel channels[] = {
 	{ .name = "floor", .deepest = 65536, .open = floor_open, .send = write, .receive = read },
-	{ .name = "kmsgpipe", .moves = true, .batches = true, .deepest = KMSGPIPE_MAX_MSGS_MAX,
+	{ .name = "kmsgpipe", .moves = true, .ours = true, .deepest = KMSGPIPE_MAX_MSGS_MAX,
 	  .open = kmsgpipe_open, .send = write, .receive = read },
 	{ .name = "pipe", .moves = true, .deepest = 65536, .open = pipe_open, .send = write,
 	  .receive = read },
