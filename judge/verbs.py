@@ -319,7 +319,6 @@ def soak(stages: Sequence[Stage], chosen: bool) -> int:
 def _courses() -> list[Course]:
     """What a submission is judged on: kernels, their machines, and the tests for these."""
     from .grading import command
-    from . import matrix as matrix_module
     from .grading.judging import Course
 
     found = []
