@@ -71,13 +71,13 @@ def _place() -> Path:
 
 
 @contextlib.contextmanager
-def lock(name: str) -> Iterator[None]:
+def lock(name: str, held_by: str = "") -> Iterator[None]:
     """Hold a lock between processes; it falls with the process that holds it."""
     with _lock_file(name).open("a") as f:
         try:
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"waiting for another make ({name})", flush=True)
+            print(f"waiting for {held_by or f'another make ({name})'}", flush=True)
             fcntl.flock(f, fcntl.LOCK_EX)
         yield
 

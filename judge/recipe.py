@@ -94,7 +94,8 @@ def parse(text: str, place: Path) -> Step:
     plain = ESCAPED.sub(lambda found: "$" if found[0] == "$$" else "#", match[2])
     source = SOURCE.search(text)
     output, command, origin = (
-        word.strip().replace(str(place), PLACE) for word in (match[1], plain, source[1] if source else "")
+        word.strip().replace(str(place), PLACE)
+        for word in (match[1], plain, source[1] if source else "")
     )
     kind = _kind(output, origin)
     if origin:
@@ -113,7 +114,8 @@ def _write_down(output: str, command: str) -> str:
 def _tools(steps: Sequence[Step], kdir: Path) -> dict[str, str]:
     """The programs that the commands call, and which ones these are."""
     names = {word for step in steps for part in re.split(r"[;|\n]", step.command)
-             if (word := next(iter(part.split()), "")) and re.fullmatch(r"[\w./+-]+", word)}  # fmt: skip
+             if (word := next(iter(part.split()), ""))
+             and re.fullmatch(r"[\w./+-]+", word)}  # fmt: skip
     return {name: _identity(name, kdir) for name in sorted(names)}
 
 

@@ -371,7 +371,9 @@ def run(chosen: Sequence[Animal], for_kernel: Kernel, machine: Machine,
     start = time.monotonic()
     leftovers.adopt_orphans()
     # One zoo at a time: its trees have fixed places, so that builds find their way back.
-    with cache.lock("zoo"), tempfile.TemporaryDirectory(prefix="kmsgpipe-zoo-") as temporary:
+    other = "another `make zoo` with this cache to end; nothing is judged until then"
+    with cache.lock("zoo", other), \
+         tempfile.TemporaryDirectory(prefix="kmsgpipe-zoo-") as temporary:  # fmt: skip
         place = cache.root() / "zoo"
         before = leftovers.Before(TREE, cache.root(), Path(temporary))
         # What compilers and we forget to remove shows there.

@@ -208,7 +208,7 @@ long slab_growth(long before)
 
 	/* Some memory is freed a grace period later. What is leaked never is. */
 	while ((growth = slab_objects() - before) >= SLAB_NOISE && wait_a_moment()) {
-		/* To count takes a while itself: longer than what is waited for, after some time. */
+		/* To count keeps the machine busy: done less and less often. */
 		nanosleep(&pause, NULL);
 		pause.tv_nsec *= pause.tv_nsec < 50000000 ? 2 : 1;
 	}
