@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
+from . import tsc
 from .arch import Arch
 from .errors import CannotTest
 from .text import printable
@@ -81,6 +82,7 @@ class Machine:
         append = [
             f"console={self.arch.console}", *self.options,
             *(self.arch.tcg_options if self.accel == "tcg" else ()),
+            *(tsc.options() if self.accel == "tcg" and not self.counts else ()),
             f"JUDGE_PORT={self.arch.control}", f"SHELL_PORT={self.arch.shell}",
         ]  # fmt: skip
         return [
