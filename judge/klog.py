@@ -63,6 +63,8 @@ HISTORY = tuple((re.compile(line), word) for line, word in (
     (r".* state was registered at:|the existing dependency chain|\s+\w+IRQ-ON-[WR] at:", "earlier"),
     (r"-> #0 |irq event stamp:|other info that might help", ""),
 ))  # fmt: skip
+# Of several locks that are held, the one that forbids to sleep was taken there.
+ATOMIC_SINCE = "Preemption disabled at:"
 # Two of these stand in a report of a race.
 ACCESS = re.compile(r"^(read|write)[\w -]*(\(.*\) )?to 0x[0-9a-f]+ of \d+ bytes by ")
 
@@ -110,6 +112,8 @@ class Report:
             self.role = "other" if "at" in self.places else "at"
         place = _place(line, self.module, sections)
         word = self._word(line)
+        if len(self.lines) > 1 and self.lines[-2].startswith(ATOMIC_SINCE) and place:
+            self.places.pop("locked", None)
         if place and word:
             back = 0 if EXACT.match(line) or HINT.match(line) else 1
             self.places.setdefault(word, (place[0], max(0, place[1] - back)))

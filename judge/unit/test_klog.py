@@ -330,5 +330,19 @@ class Locate(unittest.TestCase):
             self.assertEqual(klog.locate(module, ("nobody", 0)), ("", ""))
 
 
+class HeldLocks(unittest.TestCase):
+    def test_the_one_that_forbids_to_sleep(self) -> None:
+        lines = [
+            "BUG: sleeping function called from invalid context at lib/usercopy.c:33",
+            " #0: ffff8 (&pipe->read_lock){+.+.}-{3:3}, at: first+0x10/0x20 [kmsgpipe_wait]",
+            " #1: ffff8 (copy_lock){+.+.}-{2:2}, at: second+0x30/0x40 [kmsgpipe_wait]",
+            "Preemption disabled at:",
+            "[<ffffffffa0000123>] second+0x30/0x40 [kmsgpipe_wait]",
+        ]
+        for count, place in ((3, ("first", 0xF)), (5, ("second", 0x2F))):
+            (report,) = klog.reports(lines[:count], "kmsgpipe_wait")
+            self.assertEqual(report.places["locked"], place)
+
+
 if __name__ == "__main__":
     unittest.main()
