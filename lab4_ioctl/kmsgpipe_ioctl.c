@@ -390,12 +390,11 @@ static int kmsgpipe_clear_queue(struct kmsgpipe *pipe)
 	pipe->cleared += count;
 	mutex_unlock(&pipe->lock);
 
+	/* Room for many: all writers may look; those that are too late sleep on. */
+	wake_up_interruptible_all(&pipe->writers);
 	/* Freeing takes its time: nobody has to wait for that. */
 	list_for_each_entry_safe(msg, next, &dropped, node)
 		kfree(msg);
-
-	/* Room for many: all writers may look; those that are too late sleep on. */
-	wake_up_interruptible_all(&pipe->writers);
 	pr_info("clear queue: %u messages dropped\n", count);
 	return count;
 }

@@ -448,12 +448,11 @@ static int kmsgpipe_clear_queue(struct kmsgpipe *pipe)
 	pipe->cleared += count;
 	mutex_unlock(&pipe->lock);
 
+	/* Room for many: all writers may look; those that are too late sleep on. */
+	wake_up_interruptible_all(&pipe->writers);
 	/* Freeing takes its time: nobody has to wait for that. */
 	list_for_each_entry_safe(msg, next, &dropped, node)
 		kfree(msg);
-
-	/* Room for many: all writers may look; those that are too late sleep on. */
-	wake_up_interruptible_all(&pipe->writers);
 	pr_info("clear queue: %u messages dropped\n", count);
 	return count;
 }
@@ -519,11 +518,11 @@ static void kmsgpipe_cleanup(struct work_struct *work)
 		LIST_HEAD(expired);
 
 		count = kmsgpipe_take_expired(pipe, &expired);
-		list_for_each_entry_safe(msg, next, &expired, node)
-			kfree(msg);
 		/* Room for many: all writers may look; those that are too late sleep on. */
 		if (count)
 			wake_up_interruptible_all(&pipe->writers);
+		list_for_each_entry_safe(msg, next, &expired, node)
+			kfree(msg);
 		total += count;
 		cond_resched();
 	} while (count == KMSGPIPE_BATCH);
