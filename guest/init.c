@@ -8,8 +8,8 @@
  *   hello SECONDS SEED       set the clock, stir SEED into the random pool
  *   put HOW PATH MODE SIZE CRC
  *                            create PATH, or append to it, from the shared memory
- *   get PATH OFFSET          copy PATH, from OFFSET on, to the shared memory; as much of
- *                            it as fits there
+ *   get PATH OFFSET          answer with a piece of PATH from OFFSET on, in hexadecimal; with
+ *                            an empty one at its end. The shared memory has one direction
  *   run UID PROGRAM ARG...   start a program, its output goes to this port
  *   session UID ROWS COLS [TERM]
  *                            start bash on the second port, with an empty kernel log
@@ -61,11 +61,14 @@ static int port = -1;
 static pid_t running;
 static pid_t session;
 
+/* Bytes of a file in one answer. */
+#define PIECE 1024
+
 static void reply(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 static void reply(const char *fmt, ...)
 {
-	char line[512];
+	char line[2 * PIECE + 64];
 	va_list args;
 	int len;
 
@@ -295,26 +298,18 @@ static void do_put(char **args)
 
 static void do_get(char **args)
 {
-	size_t room, size = 0;
-	unsigned char *window = shared_window(&room);
 	off_t offset = strtoull(args[1], NULL, 10);
-	ssize_t n = -1;
-	int fd;
+	int fd = open(args[0], O_RDONLY | O_CLOEXEC);
+	unsigned char piece[PIECE];
+	char hex[2 * PIECE + 1] = "";
+	ssize_t n = fd < 0 ? -1 : pread(fd, piece, sizeof(piece), offset);
 
-	if (!window)
-		return;
-	fd = open(args[0], O_RDONLY | O_CLOEXEC);
-	/* Files that a kernel makes up as they are read come in pieces. */
-	while (fd >= 0 && size < room) {
-		n = pread(fd, window + size, room - size, offset + size);
-		if (n <= 0)
-			break;
-		size += n;
-	}
+	for (ssize_t i = 0; i < n; i++)
+		snprintf(hex + 2 * i, 3, "%02x", piece[i]);
 	if (n < 0)
 		reply("@error %s: %s", args[0], strerror(errno));
 	else
-		reply("@got %zu %08x", size, crc32(window, size));
+		reply("@got %s", hex);
 	if (fd >= 0)
 		close(fd);
 }
