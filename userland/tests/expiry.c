@@ -889,27 +889,6 @@ SOLO(unload_does_not_wait_for_the_timer,
 
 /* -- under load --------------------------------------------------------------------- */
 
-#define ROUNDS 400
-
-static long call_write_many(struct caller *self)
-{
-	for (int i = 0; i < ROUNDS; i++)
-		if (write(self->fd, "load", 4) != 4)
-			return -1;
-	return ROUNDS;
-}
-
-static long call_read_all(struct caller *self)
-{
-	char buf[16];
-	long count = 0;
-
-	/* Until killed: nobody knows how many expire before it comes. */
-	while (read(self->fd, buf, sizeof(buf)) == 4)
-		count++;
-	return count;
-}
-
 SOLO(timer_goes_off_while_the_lock_is_held,
      .says = "the timer goes off while somebody looks at the end of a long queue",
      .page = "lab5.md#timer", .stages = FROM_STAGE(5),
@@ -929,6 +908,27 @@ SOLO(timer_goes_off_while_the_lock_is_held,
 		expect(peek.size == 4 && !memcmp(text, "many", 4), "KMSGPIPE_PEEK of the last one",
 		       "\"many\"", "\"%.*s\"", (int)peek.size, text);
 	}
+}
+
+#define ROUNDS 400
+
+static long call_write_many(struct caller *self)
+{
+	for (int i = 0; i < ROUNDS; i++)
+		if (write(self->fd, "load", 4) != 4)
+			return -1;
+	return ROUNDS;
+}
+
+static long call_read_all(struct caller *self)
+{
+	char buf[16];
+	long count = 0;
+
+	/* Until killed: nobody knows how many expire before it comes. */
+	while (read(self->fd, buf, sizeof(buf)) == 4)
+		count++;
+	return count;
 }
 
 TEST(expiry_among_readers_and_writers,

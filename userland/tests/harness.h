@@ -131,9 +131,9 @@ const char *number(long value);
 double time_scale(void);
 
 /*
- * How often to repeat what elsewhere is repeated @many times, 10 at least. A kernel that checks
- * its own steps (KASAN, lockdep, kmemleak) takes ten times as long for each, and reports the
- * first that goes wrong.
+ * How often to repeat something: @many times, which are 10 at least. On a kernel that finds leaks
+ * (kmemleak) a tenth of that: it takes ten times as long for each, as it checks its own steps,
+ * and reports the first that goes wrong.
  */
 int rounds(int many);
 
