@@ -192,7 +192,10 @@ def _compile(stage: Stage, kernel: Kernel, place: Path, tree: Path,
             pass
     status, text = _from_nothing(stage, kernel, place, tree, options)
     if not status and usable and not known:
-        same = lambda output: messages(output, place, tree) == text  # noqa: E731
+
+        def same(output: str) -> bool:
+            return messages(output, place, tree) == text
+
         if not recipe.learn(path, stage, kernel, place, _shell, same):
             return _from_nothing(stage, kernel, place, tree, options)
     return status, text

@@ -144,6 +144,22 @@ def depends(field: str) -> tuple[str, ...]:
     return tuple(name.group() for name in names if name)
 
 
+def closure(
+    names: Sequence[str], follow: Callable[[str], bool] = lambda name: True
+) -> tuple[list[Package], set[str]]:
+    """These packages and all that they depend on, of what @follow takes; and unknown names."""
+    known: dict[str, Package] = {}
+    unknown: set[str] = set()
+    asked = set(names)
+    while asked:
+        found = {package.name: package for package in show(sorted(asked))}
+        known.update(found)
+        unknown |= asked - found.keys()
+        more = {name for package in found.values() for name in package.depends if follow(name)}
+        asked = more - known.keys() - unknown
+    return list(known.values()), unknown
+
+
 def candidates(name_or_regex: str) -> list[Package]:
     """Packages of that name, or that the regex matches whole; newest first.
 

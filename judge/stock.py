@@ -180,21 +180,11 @@ def _with_headers(image: debian.Package) -> Choice | None:
             return None
         image = offered[0]
     release = image.name.partition("linux-image-")[2]
-    headers: dict[str, debian.Package] = {}
-    wanted = [f"linux-headers-{release}"]
-    while wanted:
-        offered = debian.show(wanted)
-        if len(offered) != len(wanted):
-            return None
-        headers.update((package.name, package) for package in offered)
-        more = {
-            name
-            for package in offered
-            for name in package.depends
-            if name.startswith(("linux-headers-", "linux-kbuild-"))
-        }
-        wanted = sorted(more - set(headers))
-    return Choice(image, tuple(headers.values()))
+    of_headers = ("linux-headers-", "linux-kbuild-")
+    headers, unknown = debian.closure(
+        [f"linux-headers-{release}"], lambda name: name.startswith(of_headers)
+    )
+    return None if unknown else Choice(image, tuple(headers))
 
 
 # -- remembering the choice -------------------------------------------------------------

@@ -26,20 +26,12 @@ def _place() -> str:
     return f"guest-strace-{arch.host().debian}"
 
 
-def packages(first: str = "strace") -> list[str]:
-    """That package and all that it depends on, by the lists of apt."""
-    known: dict[str, debian.Package] = {}
-    asked = [first]
-    while asked:
-        found = debian.show(asked)
-        known.update((package.name, package) for package in found)
-        depends = {name for package in found for name in package.depends}
-        asked = sorted(depends - known.keys())
-        if not found:
-            break
-    if first not in known:
-        raise CannotTest(f"apt's lists have no package {first}")
-    return sorted(known)
+def packages() -> list[str]:
+    """strace and all that it depends on, by the lists of apt."""
+    found, unknown = debian.closure(["strace"])
+    if "strace" in unknown:
+        raise CannotTest("apt's lists have no package strace")
+    return sorted(package.name for package in found)
 
 
 def tree() -> Path:
