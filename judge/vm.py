@@ -338,6 +338,15 @@ class Vm:
             if time.monotonic() > deadline:
                 raise VmGone(f"the VM does not run within {seconds:.0f} s")
             self.pump(0.01)
+        if self.machine.cpus > 1:
+            self._keep_apart()
+
+    def _keep_apart(self) -> None:
+        """Each virtual CPU on CPUs of its own: taking turns on one of them, no two would race."""
+        cpus = sorted(os.sched_getaffinity(0))
+        for number, virtual in enumerate(self.qmp("query-cpus-fast")):
+            if own := cpus[number :: self.machine.cpus]:
+                os.sched_setaffinity(virtual["thread-id"], own)
 
     def save(self, folder: Path, seconds: float = 60) -> None:
         """Saves a VM that has booted. It stays paused after that."""

@@ -1,8 +1,10 @@
-"""vm.py: files out of a guest, piece by piece."""
+"""vm.py: files out of a guest, piece by piece; where its virtual CPUs run."""
 
 from __future__ import annotations
 
 import unittest
+from types import SimpleNamespace
+from unittest import mock
 
 from judge import vm
 
@@ -31,6 +33,26 @@ class Get(unittest.TestCase):
     def test_a_file_without_end(self) -> None:
         with self.assertRaises(vm.VmGone):
             Guest(b"x" * 5000, 10).get("/file", 100)
+
+
+class Apart(unittest.TestCase):
+    def spread(self, virtual: int, host: int) -> list[set[int]]:
+        """On which of the host's CPUs each virtual one may run; none: wherever it likes."""
+        machine = vm.Vm.__new__(vm.Vm)
+        machine.machine = SimpleNamespace(cpus=virtual)
+        machine.qmp = lambda command: [{"thread-id": 70 + n} for n in range(virtual)]
+        allowed: dict[int, set[int]] = {}
+        with mock.patch("os.sched_getaffinity", lambda _: set(range(host))), \
+             mock.patch("os.sched_setaffinity", lambda thread, to: allowed.update({thread: to})):
+            machine._keep_apart()
+        return [set(allowed.get(70 + n, ())) for n in range(virtual)]
+
+    def test_no_two_share_one(self) -> None:
+        self.assertEqual(self.spread(2, 2), [{0}, {1}])
+        self.assertEqual(self.spread(2, 5), [{0, 2, 4}, {1, 3}])
+
+    def test_a_host_with_too_few(self) -> None:
+        self.assertEqual(self.spread(2, 1), [{0}, set()])
 
 
 if __name__ == "__main__":
