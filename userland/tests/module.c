@@ -183,14 +183,18 @@ static void shrink_slabs(void)
 		closedir(slabs);
 }
 
+void wait_grace_period(void)
+{
+	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+}
+
 long slab_objects(void)
 {
 	char line[512], name[64];
 	long total = 0, active;
 	FILE *info;
 
-	/* Waits for a grace period of RCU, after which much is freed that was on its way. */
-	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+	wait_grace_period();
 	shrink_slabs();
 	info = fopen("/proc/slabinfo", "r");
 	expect(info, "open(\"/proc/slabinfo\")", "a file", "%s", result(-1));

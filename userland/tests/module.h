@@ -22,6 +22,13 @@ int log_lines_with(const char *text);
 /* Prints the last lines of the kernel log since the current test began, each as "# log: ...". */
 void show_log(void);
 
+/*
+ * A grace period of RCU, after which the kernel frees much that was on its way: each file
+ * that was closed, say. Who opens and closes without end waits for one now and then, or has
+ * the memory of a busy machine full.
+ */
+void wait_grace_period(void);
+
 /* Objects in use in the kernel's kmalloc caches right now, from /proc/slabinfo. */
 long slab_objects(void);
 

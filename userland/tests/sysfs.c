@@ -1150,7 +1150,7 @@ static ssize_t write_1(int fd)
 static void read_files_for_ever(int unused)
 {
 	(void)unused;
-	for (;;)
+	for (;; wait_grace_period())
 		for (size_t i = 0; i < COUNT(files); i++)
 			if (files[i].mode != 0200)
 				use(files[i].name, O_RDONLY, read_some);
@@ -1159,7 +1159,7 @@ static void read_files_for_ever(int unused)
 static void write_files_for_ever(int unused)
 {
 	(void)unused;
-	for (;;)
+	for (;; wait_grace_period())
 		for (size_t i = 0; i < COUNT(takes); i++)
 			use(takes[i].name, O_WRONLY, write_1);
 }
