@@ -33,7 +33,7 @@ from .errors import UsageError
 from .kernel import Kernel
 from .stages import BY_NAME, TREE, Stage
 from .tests import TestInfo
-from .trial import LOADS, Lane, Trial, Verdict, deal
+from .trial import LOADS, SIDE_BY_SIDE, Lane, Trial, Verdict, deal
 from .vm import Machine
 
 FOLDER = TREE / "judge/zoo"
@@ -92,6 +92,12 @@ class Variant:
         cpus = max(test.cpus for test in tests)
         return [Lane(replace(machine, cpus=cpus), [test.name for test in tests])]
 
+    def enough(self, verdict: Verdict) -> bool:
+        """It is caught: what else it does wrong, a hang on its way out say, tells no more."""
+        if self.of_harness or self.report:
+            return False
+        return verdict.test.name in self.caught_by and _is_catch(self, verdict)
+
     def compare(self, verdicts: Sequence[Verdict]) -> Catch:
         return compare(self, verdicts)
 
@@ -122,6 +128,9 @@ class Right:
 
     def lanes(self, machine: Machine, tests: Sequence[TestInfo]) -> list[Lane]:
         return deal(machine, tests, costs.known())
+
+    def enough(self, verdict: Verdict) -> bool:
+        return False
 
     def compare(self, verdicts: Sequence[Verdict]) -> Catch:
         failing = [verdict for verdict in verdicts if not verdict.passed]
@@ -230,8 +239,9 @@ def tests_of(variant: Variant, known: Sequence[TestInfo]) -> list[TestInfo]:
 def compare(variant: Variant, verdicts: Sequence[Verdict]) -> Catch:
     """Caught, if one of the tests named fails as it should, and none of them late."""
     by_name = {verdict.test.name: verdict for verdict in verdicts}
-    caught = [by_name[name] for name in variant.caught_by if _is_catch(variant, by_name[name])]
-    shown = caught[:1] or [by_name[name] for name in variant.caught_by]
+    named = [by_name[name] for name in variant.caught_by if name in by_name]
+    caught = [verdict for verdict in named if _is_catch(variant, verdict)]
+    shown = caught[:1] or named
     catch = Catch(variant, ", ".join(f"{v.verdict} ({v.test.name})" for v in shown))
     if not caught:
         catch.why = [line for v in shown for line in _told(v)]
@@ -300,6 +310,7 @@ def run_one(variant: Animal, for_kernel: Kernel, machine: Machine,
     if built.messages and variant.options == WARNINGS:
         return Catch(variant, "warnings", built.messages.splitlines())
     trial = Trial(variant.stage, built, machine, tests)
+    trial.on_verdict = lambda verdict: trial.stop() if variant.enough(verdict) else None
     verdicts = trial.run(variant.lanes(machine, tests))
     catch = variant.compare(verdicts)
     if variant.report:
@@ -317,10 +328,16 @@ def line(catch: Catch) -> str:
 
 
 def workers() -> int:
-    """How many at a time: two more than there are CPUs, as tests also wait; if memory allows."""
+    """How many at a time: one more than there are CPUs, as tests also wait; if memory allows."""
     text = Path("/proc/meminfo").read_text()
     free_mb = int(re.search(r"^MemAvailable:\s+(\d+) kB", text, re.M)[1]) // 1024
-    return max(1, min((os.cpu_count() or 1) + 2, free_mb // WORKER_MB))
+    return max(1, min((os.cpu_count() or 1) + 1, free_mb // WORKER_MB))
+
+
+def workers_for_right_ones() -> int:
+    """Each runs in as many VMs as `make test`; virtual CPUs that spin for one another and share
+    a CPU take twice the time."""
+    return max(1, workers() // SIDE_BY_SIDE)
 
 
 def table(catches: Sequence[Catch]) -> list[str]:
@@ -340,9 +357,18 @@ def _group(variant: Animal) -> str:
 
 def _judge_all(chosen: Sequence[Animal], place: Path, judge: Callable[[Animal, Path], Catch],
                show: Callable[[str], None]) -> list[Catch]:  # fmt: skip
-    """Several side by side, each in a tree below place; shown in their order."""
+    """The wrong ones, then the right ones."""
+    wrong = [animal for animal in chosen if isinstance(animal, Variant)]
+    right = [animal for animal in chosen if isinstance(animal, Right)]
+    return (_side_by_side(workers(), wrong, place, judge, show)
+            + _side_by_side(workers_for_right_ones(), right, place, judge, show))  # fmt: skip
+
+
+def _side_by_side(count: int, chosen: Sequence[Animal], place: Path,
+                  judge: Callable[[Animal, Path], Catch],
+                  show: Callable[[str], None]) -> list[Catch]:  # fmt: skip
+    """So many at a time, each in a tree below place; shown in their order."""
     catches: list[Catch] = []
-    count = workers()
     trees: queue.SimpleQueue[Path] = queue.SimpleQueue()
     for number in range(count):
         trees.put(place / str(number))

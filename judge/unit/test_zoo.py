@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 import unittest
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -224,6 +225,23 @@ def verdict(name: str, word: str, seconds: float = 1.0) -> Verdict:
 
 
 class Comparing(unittest.TestCase):
+    def test_caught_is_enough(self) -> None:
+        variant = zoo.parse("lab3/x", FILE, LAB3)
+        for word, name, enough in (
+            ("failed", "second", True), ("passed", "second", False), ("not-run", "first", False),
+            ("failed", LOADS, False),
+        ):  # fmt: skip
+            with self.subTest(word=word, name=name):
+                self.assertEqual(variant.enough(verdict(name, word)), enough)
+        # How the harness ends is what these are about.
+        self.assertFalse(replace(variant, of_harness=True).enough(verdict("first", "failed")))
+
+    def test_the_one_that_was_left_out(self) -> None:
+        variant = zoo.parse("lab3/x", FILE, LAB3)
+        caught = zoo.compare(variant, [verdict(LOADS, "passed"), verdict("second", "failed")])
+        self.assertFalse(caught.missed)
+        self.assertEqual(caught.got, "failed (second)")
+
     def compare(self, *words: str, wanted: str = "", loads: str = "passed",
                 seconds: float = 1.0) -> zoo.Catch:  # fmt: skip
         text = FILE.replace("Kernel", f"Verdict: {wanted}\nKernel") if wanted else FILE
