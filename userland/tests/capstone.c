@@ -190,27 +190,26 @@ SOLO(one_open_device_holds_the_module,
 	device_expect_text(fd, "works on");
 }
 
+static void load_use_unload(int round)
+{
+	(void)round;
+	expect_value(module_load("nr_devices=8"), 0);
+	for (unsigned int i = 0; i < 8; i++) {
+		int fd = open_device(i, O_RDWR | O_NONBLOCK);
+
+		device_send_numbers(fd, 0, 5);
+		close(fd);
+	}
+	expect_value(module_unload(), 0);
+}
+
 SOLO(every_device_is_freed,
      .says = "rmmod frees all devices with all that is queued in them",
      .page = "capstone.md#lifetime", .stages = FROM_STAGE(7), .loads_itself = true,
      .as_root = true, .seconds = 20)
 {
-	long before = 0, growth;
+	long growth = slab_growth(load_use_unload, 5, rounds(40));
 
-	/* The first rounds fill caches that stay. */
-	for (int round = 0; round < rounds(40) + 5; round++) {
-		if (round == 5)
-			before = slab_objects();
-		expect_value(module_load("nr_devices=8"), 0);
-		for (unsigned int i = 0; i < 8; i++) {
-			int fd = open_device(i, O_RDWR | O_NONBLOCK);
-
-			device_send_numbers(fd, 0, 5);
-			close(fd);
-		}
-		expect_value(module_unload(), 0);
-	}
-	growth = slab_growth(before);
 	expect(growth < SLAB_NOISE, "load, 8 devices with 5 messages each, unload, many times",
 	       "no more objects in use than before", "%ld more", growth);
 }
@@ -387,17 +386,23 @@ SOLO(tracepoints_show_no_message,
 
 /* -- memory that waits for the next message ------------------------------------------- */
 
+static void rush(int round)
+{
+	int fd = device_open(O_RDWR | O_NONBLOCK);
+
+	(void)round;
+	device_send_numbers(fd, 0, 2000);
+	device_expect_numbers(fd, 0, 2000);
+	close(fd);
+}
+
 SOLO(memory_of_a_rush_goes_back,
      .says = "memory of messages that were read is given back when no writer needs it",
      .page = "capstone.md#recycling", .stages = FROM_STAGE(7), .as_root = true,
      .params = "max_msgs=2000 cleanup_interval_ms=10", .seconds = 20)
 {
-	int fd = device_open(O_RDWR | O_NONBLOCK);
-	long before = slab_objects(), growth;
+	long growth = slab_growth(rush, 0, 1);
 
-	device_send_numbers(fd, 0, 2000);
-	device_expect_numbers(fd, 0, 2000);
-	growth = slab_growth(before);
 	expect(growth < SLAB_NOISE, "2000 messages written and read, then some cleanups",
 	       "no more objects in use than before", "%ld more", growth);
 }

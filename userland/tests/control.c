@@ -344,21 +344,22 @@ SOLO(cleared_queue_can_be_used, .both_widths = true,
 	device_expect_empty(fd);
 }
 
+static void send_and_clear(int round)
+{
+	int fd = device_open(O_RDWR);
+
+	(void)round;
+	device_send_numbers(fd, 0, 50);
+	expect_value(ioctl(fd, KMSGPIPE_CLEAR_QUEUE), 50);
+	close(fd);
+}
+
 SOLO(cleared_messages_are_freed,
      .says = "KMSGPIPE_CLEAR_QUEUE frees the messages", .page = "lab4.md#clear",
      .stages = FROM_STAGE(4), .as_root = true)
 {
-	int fd = device_open(O_RDWR);
-	long before, growth;
+	long growth = slab_growth(send_and_clear, 1, rounds(30));
 
-	device_send_numbers(fd, 0, 50);
-	expect_value(ioctl(fd, KMSGPIPE_CLEAR_QUEUE), 50);
-	before = slab_objects();
-	for (int i = 0; i < rounds(30); i++) {
-		device_send_numbers(fd, 0, 50);
-		expect_value(ioctl(fd, KMSGPIPE_CLEAR_QUEUE), 50);
-	}
-	growth = slab_growth(before);
 	expect(growth < SLAB_NOISE, "50 write(), KMSGPIPE_CLEAR_QUEUE, many times",
 	       "every byte is freed again",
 	       "%ld more objects in the kernel's slab caches than before", growth);

@@ -16,6 +16,9 @@
 
 #include "harness.h"
 
+/* How long to look whether memory is freed yet. */
+#define SETTLE_MS 1500
+
 /* Says where the module's code is: once it is unloaded, reports name addresses only. */
 static void tell_sections(void)
 {
@@ -188,34 +191,99 @@ void wait_grace_period(void)
 	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
 }
 
-long slab_objects(void)
+#define MOST_CACHES 200
+
+/* How many objects of which cache are in use. */
+struct slabs {
+	int count;
+	long total;
+	struct {
+		char name[32];
+		long active;
+	} caches[MOST_CACHES];
+};
+
+static void count_slabs(struct slabs *slabs)
 {
-	char line[512], name[64];
-	long total = 0, active;
+	char line[512];
 	FILE *info;
 
 	wait_grace_period();
 	shrink_slabs();
 	info = fopen("/proc/slabinfo", "r");
 	expect(info, "open(\"/proc/slabinfo\")", "a file", "%s", result(-1));
-	while (fgets(line, sizeof(line), info))
-		if (sscanf(line, "%63s %ld", name, &active) == 2 && !strncmp(name, "kmalloc-", 8))
-			total += active;
+	slabs->count = 0;
+	slabs->total = 0;
+	while (slabs->count < MOST_CACHES && fgets(line, sizeof(line), info)) {
+		char *name = slabs->caches[slabs->count].name;
+		long *active = &slabs->caches[slabs->count].active;
+
+		if (sscanf(line, "%31s %ld", name, active) != 2 || strncmp(name, "kmalloc-", 8))
+			continue;
+		slabs->total += *active;
+		slabs->count++;
+	}
 	fclose(info);
-	return total;
 }
 
-long slab_growth(long before)
+long slab_objects(void)
 {
-	struct timespec pause = { .tv_nsec = 500000 };
-	long growth;
+	static struct slabs slabs;
 
-	/* Some memory is freed a grace period later. What is leaked never is. */
-	while ((growth = slab_objects() - before) >= SLAB_NOISE && wait_a_moment()) {
+	count_slabs(&slabs);
+	return slabs.total;
+}
+
+/* Which cache has grown most: its name says how large the objects are at most. */
+static void tell_growth(const struct slabs *before, const struct slabs *after)
+{
+	long most = 0;
+
+	for (int i = 0; i < after->count; i++)
+		for (int j = 0; j < before->count; j++) {
+			long more = after->caches[i].active - before->caches[j].active;
+
+			if (strcmp(after->caches[i].name, before->caches[j].name) || more <= most)
+				continue;
+			most = more;
+			test_note("%ld of them in %s", more, after->caches[i].name);
+		}
+}
+
+/* Some memory is freed a bit later. What is leaked never is. */
+static long settled_growth(const struct slabs *before, struct slabs *after)
+{
+	const long long until = now_ms() + SETTLE_MS * time_scale();
+	struct timespec pause = { .tv_nsec = 500000 };
+
+	for (;;) {
+		count_slabs(after);
+		if (after->total - before->total < SLAB_NOISE || now_ms() > until ||
+		    !wait_a_moment())
+			return after->total - before->total;
 		/* To count keeps the machine busy: done less and less often. */
 		nanosleep(&pause, NULL);
 		pause.tv_nsec *= pause.tv_nsec < 50000000 ? 2 : 1;
 	}
+}
+
+long slab_growth(void (*work)(int round), int warm_up, int many)
+{
+	static struct slabs before, after;
+	int round = 0;
+	long growth;
+
+	while (round < warm_up)
+		work(round++);
+	for (int attempt = 0; attempt < 2; attempt++) {
+		count_slabs(&before);
+		for (int i = 0; i < many; i++)
+			work(round++);
+		growth = settled_growth(&before, &after);
+		if (growth < SLAB_NOISE)
+			return growth;
+	}
+	tell_growth(&before, &after);
 	return growth;
 }
 

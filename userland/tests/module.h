@@ -33,11 +33,13 @@ void wait_grace_period(void);
 long slab_objects(void);
 
 /*
- * How many more there are than @before. Waits until it is less than SLAB_NOISE, as long as
- * the test has time. A leak test leaks a thousand; the kernel's own needs come and go by
- * a hundred or so, more on 6.12.
+ * How many more there are after @many times work(), following @warm_up times that fill the
+ * kernel's own caches; the rounds are counted through. Looks for a second or two until it is
+ * less than SLAB_NOISE, and tries once more if it is not: the kernel's own needs come and go
+ * by a hundred or so, and now and then by a thousand; who leaks does so each time. A leak
+ * test leaks a thousand. What has grown most goes into a test_note().
  */
-long slab_growth(long before);
+long slab_growth(void (*work)(int round), int warm_up, int many);
 
 #define SLAB_NOISE 300
 
