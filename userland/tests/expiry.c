@@ -222,20 +222,21 @@ SOLO(messages_read_in_time_do_not_expire,
 	expect_value(device_stats(fd).read, 3);
 }
 
+static void send_and_wait(int round)
+{
+	int fd = device_open(O_RDWR);
+
+	device_send_numbers(fd, 0, 60);
+	wait_expired(fd, 60 * (round + 1));
+	close(fd);
+}
+
 SOLO(the_expired_are_freed,
      .says = "what expires is freed", .page = "lab5.md#work", .stages = FROM_STAGE(5),
      .as_root = true, .params = AT_ONCE, .seconds = 10)
 {
-	int fd = device_open(O_RDWR);
-	long before = 0, growth;
+	long growth = slab_growth(send_and_wait, 5, rounds(30));
 
-	for (int round = 0; round < rounds(30) + 5; round++) {
-		if (round == 5)
-			before = slab_objects();
-		device_send_numbers(fd, 0, 60);
-		wait_expired(fd, 60 * (round + 1));
-	}
-	growth = slab_growth(before);
 	expect(growth < SLAB_NOISE, "60 messages expired, again and again", "every byte is freed",
 	       "%ld more objects in use", growth);
 }
@@ -773,28 +774,27 @@ SOLO(expiry_is_logged,
 
 /* -- unloading ---------------------------------------------------------------------- */
 
+static void unload_in_a_phase(int round)
+{
+	struct timespec moment = { .tv_nsec = round % 20 * 400000 };
+	int fd;
+
+	/* The timer goes off at every jiffy; a jiffy is 4 ms, or less. */
+	expect_value(module_load("cleanup_interval_ms=1 ttl_ms=2 max_msgs=200"), 0);
+	fd = device_open(O_RDWR);
+	device_send_numbers(fd, 0, 10);
+	nanosleep(&moment, NULL);
+	close(fd);
+	expect_value(module_unload(), 0);
+}
+
 SOLO(unload_in_every_phase,
      .says = "rmmod in every phase of timer and work leaves nothing behind",
      .page = "lab5.md#unloading", .stages = FROM_STAGE(5), .loads_itself = true,
      .as_root = true, .seconds = 30)
 {
-	long before = 0, growth;
+	long growth = slab_growth(unload_in_a_phase, 20, rounds(200));
 
-	for (int round = 0; round < rounds(200) + 20; round++) {
-		struct timespec moment = { .tv_nsec = round % 20 * 400000 };
-		int fd;
-
-		if (round == 20)
-			before = slab_objects();
-		/* The timer goes off at every jiffy; a jiffy is 4 ms, or less. */
-		expect_value(module_load("cleanup_interval_ms=1 ttl_ms=2 max_msgs=200"), 0);
-		fd = device_open(O_RDWR);
-		device_send_numbers(fd, 0, 10);
-		nanosleep(&moment, NULL);
-		close(fd);
-		expect_value(module_unload(), 0);
-	}
-	growth = slab_growth(before);
 	expect(growth < SLAB_NOISE, "load, 10 messages, unload, again and again",
 	       "every byte is freed", "%ld more objects in use", growth);
 }
@@ -876,6 +876,55 @@ TEST(unload_while_the_work_waits,
 	/* What is still queued begins now, on the CPU that is free again. */
 	run_on_cpu(0);
 	let_pass(10);
+}
+
+static long call_rmmod(struct caller *self)
+{
+	(void)self;
+	return module_unload();
+}
+
+/*
+ * Loads it, and has the work expire MANY messages until it is somewhere in the middle: from the
+ * first lock that it takes after that on, the kernel thread has to leave the CPU to us. True if
+ * it has been met there.
+ */
+static bool meet_the_work(void)
+{
+	const struct timespec a_bit = { .tv_nsec = 50000 };
+	uint64_t expired;
+	int fd;
+
+	expect_value(module_load("cleanup_interval_ms=0 ttl_ms=0 max_msgs=4000"), 0);
+	fd = device_open(O_RDWR);
+	send_many(fd, 4000);
+	keep_the_cpu(true);
+	expect_value(set_cleanup(fd, 1, 1), 0);
+	while (!(expired = device_stats(fd).expired) && wait_a_moment())
+		nanosleep(&a_bit, NULL);
+	close(fd);
+	return expired < 4000;
+}
+
+/* Whatever works without a lock in between is never met, and need not be. */
+SOLO(unload_while_the_work_is_under_way,
+     .says = "rmmod while the work is under way: after it no timer goes off, no work begins",
+     .page = "lab5.md#unloading", .stages = FROM_STAGE(5), .loads_itself = true,
+     .as_root = true, .seconds = 10)
+{
+	struct caller *unloader;
+	bool met = false;
+
+	for (int i = 0; i < 10 && !met; i++) {
+		met = meet_the_work();
+		/* It has our priority, and so the CPU as soon as we yield: until it waits. */
+		unloader = start_caller(-1, "rmmod while the work is under way", call_rmmod);
+		while (!unloader->done && !is_waiting(unloader))
+			sched_yield();
+		keep_the_cpu(false);
+		wait_returned(unloader, 0, "it waits for the work, and the module goes");
+	}
+	let_pass(20);
 }
 
 SOLO(unload_does_not_wait_for_the_timer,
