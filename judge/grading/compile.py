@@ -20,7 +20,6 @@ from ..build import Built, BuildFailed, messages
 from ..kernel import Kernel
 from ..stages import TREE, Stage
 from ..text import printable
-from . import scan
 from .sandbox import MOST_CPU, MOST_FILE, MOST_MEMORY, MB, Done, Room, Sandbox
 from .submission import NotGradable, Submission, shown
 
@@ -156,9 +155,8 @@ def _said(done: Done, room: Room) -> str:
 def compile(submission: Submission, workshop: Workshop, scratch: Path) -> Built:
     """The module; NotGradable if it reads what it must not, BuildFailed if it does not compile."""
     stage, sandbox = submission.stage, workshop.sandbox
-    check = scan.plain if sandbox.hides_files else scan.strict
     for name, data in submission.files.items():
-        check(name, data.decode("utf-8", "replace"))
+        sandbox.scan(name, data.decode("utf-8", "replace"))
     room = workshop.room(scratch)
     _lay_out(submission, room.place)
     done = sandbox.run(room, ["sh", "-c", _commands(stage, workshop.kernel, room.place)])

@@ -55,17 +55,16 @@ class Sample:
     becomes: str
     word: str = ""  # stands in the reason, or is the test that fails
     without_sandbox: str = ""  # what becomes of it there, if something else
+    with_landlock: str = ""
     small: bool = False  # of those that CI judges
 
     def wrong(self, grade: Grade, sandbox: str, judged: bool = True) -> str:
         """What is not as it has to be; '' if all is. Not judged: it was compiled only."""
         record = grade.record
-        becomes = (
-            self.without_sandbox if self.without_sandbox and sandbox == "none" else self.becomes
-        )
+        other = {"none": self.without_sandbox, "landlock": self.with_landlock}.get(sandbox, "")
+        becomes = other or self.becomes
         if becomes == REFUSED:
-            good = record.outcome == NOT_GRADABLE and (
-                self.word in record.why or becomes == self.without_sandbox)  # fmt: skip
+            good = record.outcome == NOT_GRADABLE and bool(other or self.word in record.why)
         elif becomes == NO_MODULE:
             good = record.outcome == GRADED and not record.compiles and grade.score == 0
             good = good and self.word in record.kernels[0].messages
@@ -271,7 +270,7 @@ SAMPLES = (
     Sample("shows-lines-of", source(f'# 1 "{SECRET}"\nint error here;\n'), REFUSED, SECRET,
            without_sandbox=REFUSED),
     Sample("asks-for-files", source(f'#if __has_include("{SECRET}")\n#error it is there\n#endif\n'),
-           FULL, without_sandbox=REFUSED, small=True),
+           FULL, without_sandbox=REFUSED, with_landlock=REFUSED, small=True),
     # What would use the host up.
     Sample("bomb.tar.gz", bomb, REFUSED, "unpacks to more"),
     Sample("many.tar.gz", tar(many), REFUSED, "more than 5000 files"),

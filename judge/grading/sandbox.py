@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Callable, Sequence
 
 from ..errors import CannotTest, UsageError
+from . import scan
 
 MB = 1 << 20
 # A reference stage takes a third of this memory, and 5 s on a slow machine.
@@ -182,8 +183,9 @@ class Sandbox:
         self._stopped = False
 
     @property
-    def hides_files(self) -> bool:
-        return self.kind != "none"
+    def scan(self) -> Callable[[str, str], None]:
+        """What a text must not have, as far as this kind does not prevent it anyway."""
+        return {"none": scan.strict, "landlock": scan.asking}.get(self.kind, scan.plain)
 
     def prefix(self, room: Room) -> list[str]:
         """What to put before a command."""

@@ -1,6 +1,8 @@
 """What the text of a submission must not have.
 
 plain() runs always. It gives the plain cases a plain reason; the sandbox is what holds.
+asking() is for Landlock: what must not be read is refused there otherwise than what is not
+there, and `__has_include` tells the two apart.
 strict() is for a host without one. It refuses whatever can make a compiler open a file
 under a name that is not written out, and so refuses some honest programs too: no lab needs
 any of it. It cannot know all that the kernel's macros can be made to say.
@@ -9,7 +11,7 @@ any of it. It cannot know all that the kernel's macros can be made to say.
 from __future__ import annotations
 
 import re
-from typing import Iterator
+from typing import Iterator, Sequence
 
 from .submission import NotGradable, shown
 
@@ -22,9 +24,10 @@ OPENS = ("include", "include_next", "import", "embed")
 # Assembly, which has an .include and an .incbin of its own.
 ASSEMBLY_READS = re.compile(r"\.\s*(incbin|include)\b", re.I)
 
+ASKS = (re.compile(r"\b__has_(?:include|embed)\w*"), "asks whether a file is there")
 # What strict() refuses: pattern, and what to call it.
 STRICT = (
-    (re.compile(r"\b__has_(?:include|embed)\w*"), "asks whether a file is there"),
+    ASKS,
     (re.compile(r"\b(?:__)?asm(?:_\w+)?(?:__)?\b"), "has assembly in it"),
     (re.compile(r"##|%:%:|\b_*PASTE\w*\b|\b_*CONCAT\w*\b"), "pastes words together"),
     (re.compile(r"\?\?[=/'()!<>-]"), "has trigraphs"),
@@ -70,11 +73,21 @@ def plain(name: str, text: str) -> None:
         raise NotGradable(f"{name} has .{found[1]} of the assembler: no lab needs it")
 
 
-def strict(name: str, text: str) -> None:
-    """The same, and whatever could hide such a name."""
+def asking(name: str, text: str) -> None:
+    """plain(), for a sandbox that forbids a file to be read and tells that it is there."""
     plain(name, text)
+    _refuse((ASKS,), name, text, "this sandbox hides no names")
+
+
+def strict(name: str, text: str) -> None:
+    """plain(), and whatever could hide such a name."""
+    plain(name, text)
+    _refuse(STRICT, name, text, "without a sandbox it is not compiled")
+
+
+def _refuse(table: Sequence[tuple[re.Pattern[str], str]], name: str, text: str, why: str) -> None:
     code = spliced(text)
-    for pattern, does in STRICT:
+    for pattern, does in table:
         if found := pattern.search(code):
             raise NotGradable(f"{name} {does} (`{found[0].strip()}`). No lab needs that, "
-                              "and without a sandbox it is not compiled")  # fmt: skip
+                              f"and {why}")  # fmt: skip

@@ -182,6 +182,12 @@ class Scanned(unittest.TestCase):
             with self.subTest(text), self.assertRaises(NotGradable):
                 scan.strict("x.c", text)
 
+    def test_asking(self) -> None:
+        for text in ('#if __has_include("/etc/x")', "#if __has\\\n_include(<x>)"):
+            with self.subTest(text), self.assertRaises(NotGradable):
+                scan.asking("x.c", text)
+        scan.asking("x.c", "asm(x); a ## b")
+
 
 class Caged(Temporary):
     """Each kind of sandbox that works here; at least bounds do everywhere."""
