@@ -341,7 +341,7 @@ static void run_race(int me, long (*call)(int me), void (*look)(void))
 			continue;
 		look();
 		race->side_by_side += ran_side_by_side();
-		race->over = race->side_by_side >= rounds(RACES) || now_ms() > until;
+		race->over = race->side_by_side >= RACES || now_ms() > until;
 	}
 }
 

@@ -273,8 +273,7 @@ long slab_growth(void (*work)(int round), int warm_up, int many)
 	int round = 0;
 	long growth;
 
-	/* Once at least: the first may keep what it makes. */
-	while (round < warm_up && round <= rounds(warm_up))
+	while (round < warm_up)
 		work(round++);
 	for (int attempt = 0; attempt < 2; attempt++) {
 		count_slabs(&before);
