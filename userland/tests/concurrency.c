@@ -287,16 +287,6 @@ static void stagger(int me, int round)
 		;
 }
 
-static void stay_on_cpu(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	/* On a machine with one CPU the race is a slow one, but goes on. */
-	sched_setaffinity(0, sizeof(set), &set);
-}
-
 /*
  * Did both calls run at the same time, for long? On a busy machine one of the two CPUs often
  * stands still, and such a round shows nothing.
@@ -326,7 +316,7 @@ static void run_race(int me, long (*call)(int me), void (*look)(void))
 {
 	const long long until = now_ms() + RACE_MS * time_scale();
 
-	stay_on_cpu(me);
+	run_on_cpu(me);
 	for (int round = 0;; round++) {
 		meet();
 		if (race->over)

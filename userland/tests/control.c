@@ -2,7 +2,6 @@
 /* The control path: what ioctl() tells and changes, who may, and what a bad call leaves behind. */
 #define _GNU_SOURCE
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -252,16 +251,6 @@ static long clear_on_and_on(struct caller *self)
 
 #define LOOKS 60000
 
-static void stay_on_cpu(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	/* With one CPU we see less, but what we see has to be right all the same. */
-	sched_setaffinity(0, sizeof(set), &set);
-}
-
 TEST(stats_are_of_one_moment,
      .says = "KMSGPIPE_GET_STATS: the counters fit together at every moment of busy traffic",
      .page = "lab4.md#snapshot", .stages = FROM_STAGE(4), .as_root = true, .seconds = 15)
@@ -271,13 +260,13 @@ TEST(stats_are_of_one_moment,
 	int fd = device_open(O_RDWR);
 
 	/* A moment in which they do not fit is short: no traffic stops while we look. */
-	stay_on_cpu(1);
+	run_on_cpu(1);
 	for (int i = 0; i < 2; i++) {
 		start_caller(fd, "write() in a loop", write_on_and_on);
 		start_caller(fd, "read() in a loop", read_on_and_on);
 	}
 	start_caller(fd, "KMSGPIPE_CLEAR_QUEUE in a loop", clear_on_and_on);
-	stay_on_cpu(0);
+	run_on_cpu(0);
 	for (int i = 0; i < LOOKS || stats.read < 500 || !stats.cleared; i++) {
 		before = stats;
 		stats = stats_of(fd);

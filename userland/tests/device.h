@@ -101,7 +101,10 @@ bool is_waiting(const struct caller *caller);
 /* How often the process was given a CPU so far. */
 long times_scheduled(const struct caller *caller);
 
-/* Puts this process, and those that it starts from now on, on this CPU; ANY_CPU undoes it. */
+/*
+ * Puts this process, and those that it starts from now on, on this CPU; ANY_CPU undoes it. On a
+ * machine without such a CPU nothing changes: a race is slower there, but goes on.
+ */
 void run_on_cpu(int cpu);
 
 #define ANY_CPU (-1)

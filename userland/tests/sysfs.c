@@ -680,12 +680,8 @@ static void expect_both(int device, const int *which, unsigned int value)
 static void store_on_and_on(int me, const int *which, int device)
 {
 	int fd = open(words(FOLDER "%s", settings[which[me]].name), O_WRONLY | O_CLOEXEC);
-	cpu_set_t set;
 
-	CPU_ZERO(&set);
-	CPU_SET(me, &set);
-	/* On a machine with one CPU the race is a slow one, but goes on. */
-	sched_setaffinity(0, sizeof(set), &set);
+	run_on_cpu(me);
 	for (int i = 0; i < STORES; i++) {
 		char text[16];
 
