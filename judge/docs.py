@@ -24,9 +24,9 @@ from .build import Built, build
 from .kernel import Kernel
 from .session import Session, step
 from .snapshot import Resuming
-from .stages import BY_NAME, TREE
+from .stages import BY_NAME, TREE, Stage
 from .transcript import Block, PageError, Step
-from .vm import Machine, VmGone
+from .vm import Machine, Vm, VmGone
 
 HOST_SECONDS = 600
 # Goals that would call us again, or wait for a person.
@@ -37,6 +37,10 @@ MAKE_VARIABLES = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
 
 class BlockFailed(Exception):
     """A block could not be replayed to its end; the text says why."""
+
+
+class NotBegun(BlockFailed):
+    """The VM went silent before the block's first line."""
 
 
 def pages() -> list[Path]:
@@ -93,28 +97,40 @@ class _Replay:
             return failed
 
     def _in_vm(self, block: Block) -> list[str]:
+        try:
+            return self._once_in_vm(block)
+        except NotBegun:
+            # Not a line was typed yet: that is the machine's trouble, not the page's.
+            return self._once_in_vm(block)
+
+    def _once_in_vm(self, block: Block) -> list[str]:
         stage = BY_NAME[block.attributes["vm"]]
-        built = self.built[stage.name]
         with Resuming(self.machine) as resuming:
             vm = resuming.ready()
-            at = "set-up"
-            try:
-                lab.bring(vm, stage, built)
-                session = Session(vm)
-                if "unloaded" not in block.attributes:
-                    lab.load(vm, stage, block.attributes.get("params", ""))
-                outputs = []
-                typed = [one.typed for one in block.steps]
-                for at, following in zip(typed, [*typed[1:], None]):
-                    outputs.append(step(session, at, following).output)
-            except VmGone as gone:
-                raise BlockFailed(f"{at}: {lab.trouble(vm, stage, gone)}") from None
-            except lab.LoadFailed as failed:
-                raise BlockFailed(f"{at}: {failed}") from None
+            session = self._set_up(vm, stage, block)
+            outputs = []
+            typed = [one.typed for one in block.steps]
+            for line, following in zip(typed, [*typed[1:], None]):
+                try:
+                    outputs.append(step(session, line, following).output)
+                except VmGone as gone:
+                    raise BlockFailed(f"{line}: {lab.trouble(vm, stage, gone)}") from None
             wrong = lab.trouble(vm, stage)
             if wrong:
                 raise BlockFailed(wrong)
         return outputs
+
+    def _set_up(self, vm: Vm, stage: Stage, block: Block) -> Session:
+        try:
+            lab.bring(vm, stage, self.built[stage.name])
+            session = Session(vm)
+            if "unloaded" not in block.attributes:
+                lab.load(vm, stage, block.attributes.get("params", ""))
+        except VmGone as gone:
+            raise NotBegun(f"set-up: {lab.trouble(vm, stage, gone)}") from None
+        except lab.LoadFailed as failed:
+            raise BlockFailed(f"set-up: {failed}") from None
+        return session
 
 
 def _replay_all(replay: _Replay, blocks: list[Block]) -> Iterator[tuple[Block, list[Step] | BlockFailed]]:

@@ -41,6 +41,9 @@ from .text import printable
 LOG_LIMIT = 2 << 20
 # Nothing sensible sends longer lines; the rest of such a line is dropped.
 LINE_LIMIT = 64 << 10
+# PID 1 answers within a second. A machine that is busy elsewhere, or reads the saved VM's memory
+# from a slow disk, has taken more than ten; a time-out here would blame whatever is judged.
+ANSWER_SECONDS = 60
 # The memory that host and guest share; a PCI device's, so a power of two.
 WINDOW = 4 << 20
 # A file in the guest may grow while it is read, and never end. 100 KB take a second.
@@ -263,7 +266,7 @@ class Vm:
             if line.startswith("@"):
                 return line
 
-    def _send(self, channel: socket.socket, data: bytes, seconds: float = 10) -> None:
+    def _send(self, channel: socket.socket, data: bytes, seconds: float = ANSWER_SECONDS) -> None:
         deadline = time.monotonic() + seconds
         while data:
             try:
@@ -278,7 +281,7 @@ class Vm:
     def command(self, *words: str) -> None:
         self._send(self._port, (" ".join(words) + "\n").encode())
 
-    def ask(self, *words: str, seconds: float = 10) -> str:
+    def ask(self, *words: str, seconds: float = ANSWER_SECONDS) -> str:
         self.command(*words)
         answer = self.answer(seconds, f"answer to {words[0]}")
         if answer.startswith("@error"):
