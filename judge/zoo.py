@@ -47,6 +47,8 @@ WORKER_MB = 800
 WARNINGS = ("W=1",)
 # The host looks at the clock that often only.
 LATE_SECONDS = 0.5
+# One that is caught now and then only is not caught.
+MOST_TRIES = 3
 COMPILES_NOT = "does-not-compile"
 # These end a test before it could show anything; they are no catch by themselves.
 NO_CATCH = ("passed", "not-run", "log-lost", "forged")
@@ -150,6 +152,7 @@ class Catch:
     got: str
     why: list[str] = field(default_factory=list)  # of a miss
     seconds: float = 0.0
+    tries: int = 1
 
     @property
     def missed(self) -> bool:
@@ -323,8 +326,9 @@ def run_one(variant: Animal, for_kernel: Kernel, machine: Machine,
 
 def line(catch: Catch) -> str:
     mark = "MISSED" if catch.missed else "ok"
+    which = f", try {catch.tries}" if catch.tries > 1 else ""
     return (f"{mark:<6} {catch.seconds:5.1f} s  {catch.variant.name:<36} "
-            f"wanted {catch.variant.wanted}, got {catch.got}")  # fmt: skip
+            f"wanted {catch.variant.wanted}, got {catch.got}{which}")  # fmt: skip
 
 
 def workers() -> int:
@@ -356,17 +360,25 @@ def _group(variant: Animal) -> str:
 
 
 def _judge_all(chosen: Sequence[Animal], place: Path, judge: Callable[[Animal, Path], Catch],
-               show: Callable[[str], None]) -> list[Catch]:  # fmt: skip
-    """The wrong ones, then the right ones."""
+               show: Callable[[str], None], most: int) -> list[Catch]:  # fmt: skip
+    """The wrong ones, then the right ones; most: how often one that is not as wanted."""
     wrong = [animal for animal in chosen if isinstance(animal, Variant)]
     right = [animal for animal in chosen if isinstance(animal, Right)]
-    return (_side_by_side(workers(), wrong, place, judge, show)
-            + _side_by_side(workers_for_right_ones(), right, place, judge, show))  # fmt: skip
+    catches = (_side_by_side(workers(), wrong, place, judge, show)
+               + _side_by_side(workers_for_right_ones(), right, place, judge, show))  # fmt: skip
+    for number in range(2, most + 1):
+        missed = [catch.variant for catch in catches if catch.missed]
+        if missed:
+            show(f"\nTry {number}, one at a time:")
+        later = {catch.variant.name: catch
+                 for catch in _side_by_side(1, missed, place, judge, show, number)}  # fmt: skip
+        catches = [later.get(catch.variant.name, catch) for catch in catches]
+    return catches
 
 
 def _side_by_side(count: int, chosen: Sequence[Animal], place: Path,
                   judge: Callable[[Animal, Path], Catch],
-                  show: Callable[[str], None]) -> list[Catch]:  # fmt: skip
+                  show: Callable[[str], None], tries: int = 1) -> list[Catch]:  # fmt: skip
     """So many at a time, each in a tree below place; shown in their order."""
     catches: list[Catch] = []
     trees: queue.SimpleQueue[Path] = queue.SimpleQueue()
@@ -379,7 +391,7 @@ def _side_by_side(count: int, chosen: Sequence[Animal], place: Path,
             catch = judge(variant, tree)
         finally:
             trees.put(tree)
-        catch.seconds = time.monotonic() - start
+        catch.seconds, catch.tries = time.monotonic() - start, tries
         return catch
 
     with ThreadPoolExecutor(count) as pool:
@@ -392,7 +404,8 @@ def _side_by_side(count: int, chosen: Sequence[Animal], place: Path,
 
 
 def run(chosen: Sequence[Animal], for_kernel: Kernel, machine: Machine,
-        known: Sequence[TestInfo], show: Callable[[str], None] = print) -> int:  # fmt: skip
+        known: Sequence[TestInfo], show: Callable[[str], None] = print,
+        most: int = 1) -> int:  # fmt: skip
     """Judges them, a few side by side; returns how many were missed, or left something."""
     start = time.monotonic()
     leftovers.adopt_orphans()
@@ -408,7 +421,8 @@ def run(chosen: Sequence[Animal], for_kernel: Kernel, machine: Machine,
         try:
             catches = _judge_all(
                 chosen, place,
-                lambda variant, tree: run_one(variant, for_kernel, machine, known, tree), show,
+                lambda variant, tree: run_one(variant, for_kernel, machine, known, tree),
+                show, most,
             )  # fmt: skip
         finally:
             shutil.rmtree(place, ignore_errors=True)
@@ -422,7 +436,18 @@ def run(chosen: Sequence[Animal], for_kernel: Kernel, machine: Machine,
     missed = sum(catch.missed for catch in catches)
     show(f"zoo: {len(catches) - missed} as wanted, {missed + len(left)} not "
          f"({time.monotonic() - start:.0f} s, {workers()} at a time)")  # fmt: skip
+    later = [catch.variant.name for catch in catches if catch.tries > 1 and not catch.missed]
+    if later:
+        show(f"not at the first try: {' '.join(later)}")
     return missed + len(left)
+
+
+def tries() -> int:
+    """What TRIES= says."""
+    text = os.environ.get("TRIES", "") or "1"
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text) <= MOST_TRIES:
+        raise UsageError(f"TRIES={text}: say how many tries each has, 1 to {MOST_TRIES}")
+    return int(text)
 
 
 def kernel_word(asked: str, config: Mapping[str, str]) -> str:
@@ -441,4 +466,4 @@ def verb(stages: Sequence[Stage], chosen: bool, for_kernel: Kernel, machine: Mac
     own = [one for one in choose(stages, chosen, only) if kernel in one.kernels]
     if not own:
         raise UsageError(f"no variant of {' '.join(s.name for s in stages)} is for KERNEL={kernel}")
-    return 1 if run(own, for_kernel, machine, known) else 0
+    return 1 if run(own, for_kernel, machine, known, most=tries()) else 0

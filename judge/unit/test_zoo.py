@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -366,15 +367,45 @@ class Running(unittest.TestCase):
         run = lambda *_: [verdict(t.name, word) for t, word in zip(tests, self.words)]  # noqa: E731
         return SimpleNamespace(run=run)
 
-    def lines(self) -> tuple[int, list[str]]:
+    def lines(self, most: int = 1) -> tuple[int, list[str]]:
         said: list[str] = []
-        return zoo.run([self.variant], None, self.machine, self.known, said.append), said
+        return zoo.run([self.variant], None, self.machine, self.known, said.append, most), said
 
     def test_caught(self) -> None:
         status, said = self.lines()
         self.assertEqual(status, 0)
         self.assertRegex(said[-1], r"^zoo: 1 as wanted, 0 not \(0 s, 1 at a time\)$")
         self.assertRegex(said[0], rf"^ok +0\.\d s  {self.variant.name} +wanted .*, got failed \(")
+
+    def test_a_second_try_is_asked_for_and_told(self) -> None:
+        rounds = [["passed"] * 4, ["passed", "failed", "passed", "passed"]]
+
+        def trial(stage, built, machine, tests):
+            self.words = rounds.pop(0)
+            return self.trial(stage, built, machine, tests)
+
+        with mock.patch.object(zoo, "Trial", trial):
+            status, said = self.lines(most=3)
+        self.assertEqual((status, rounds), (0, []))
+        self.assertIn("\nTry 2, one at a time:", said)
+        self.assertNotIn("\nTry 3, one at a time:", said)
+        self.assertRegex("\n".join(said), rf"ok .* {self.variant.name} .*, try 2\n")
+        self.assertIn("zoo: 1 as wanted, 0 not", said[-2])
+        self.assertEqual(said[-1], f"not at the first try: {self.variant.name}")
+
+    def test_missed_at_every_try(self) -> None:
+        self.words = ["passed"] * 4
+        status, said = self.lines(most=2)
+        self.assertEqual(status, 1)
+        self.assertIn("zoo: 0 as wanted, 1 not", said[-1])
+
+    def test_tries_has_to_be_a_number(self) -> None:
+        for text, tries in (("", 1), ("2", 2)):
+            with mock.patch.dict(os.environ, TRIES=text):
+                self.assertEqual(zoo.tries(), tries)
+        for text in ("0", "x", "99", "-1", "²"):
+            with mock.patch.dict(os.environ, TRIES=text), self.assertRaises(UsageError):
+                zoo.tries()
 
     def test_missed(self) -> None:
         self.words = ["passed"] * 4
