@@ -60,11 +60,20 @@ HISTORY = tuple((re.compile(line), word) for line, word in (
     (r".* (takes|just changed the state of lock):$", "at"),
     (r"but task is already holding lock:|.* with a lock still held there!", "locked"),
     (r"Preemption disabled at:", "locked"),
-    (r".* state was registered at:|the existing dependency chain|\s+\w+IRQ-ON-[WR] at:", "earlier"),
+    (r".* state was registered at:|the existing dependency chain", "earlier"),
     (r"-> #0 |irq event stamp:|other info that might help", ""),
 ))  # fmt: skip
 # Of several locks that are held, the one that forbids to sleep was taken there.
 ATOMIC_SINCE = "Preemption disabled at:"
+# Which interrupts a lock lets in, that must let none in; and where it let in which.
+UNSAFE = re.compile(r".*\b(SOFTIRQ|HARDIRQ)(-irq)?-unsafe lock")
+LET_IN = re.compile(r"\s+(SOFTIRQ|HARDIRQ)-ON-[WR] at:")
+# The trace begins. In memory that is gone the unwinder doubts even the frame that called it.
+TOP = ("<TASK>", "<IRQ>", "Call Trace:")
+# Complaining under a lock of its own, the kernel's memory checker breaks the order of its
+# locks: true, and nothing to do with the module.
+PRINTING = re.compile(r"\S+ \(console_owner\)")
+PRINTING_LINES = 8
 # Two of these stand in a report of a race.
 ACCESS = re.compile(r"^(read|write)[\w -]*(\(.*\) )?to 0x[0-9a-f]+ of \d+ bytes by ")
 
@@ -95,6 +104,14 @@ class Report:
     places: dict[str, tuple[str, int]] = field(default_factory=dict)
     ended: bool = False
     role: str = "at"
+    unsafe: str = ""  # the interrupts that a lock lets in wrongly
+
+    @property
+    def of_printing(self) -> bool:
+        """It is about how another report was printed."""
+        return self.kind.name == "circular-locking" and any(
+            PRINTING.match(line) for line in self.lines[:PRINTING_LINES]
+        )
 
     @property
     def cause(self) -> str:
@@ -108,8 +125,14 @@ class Report:
         self.kind = next((k for was, text, k in REFINED if was == name and text.match(line)),
                          self.kind)  # fmt: skip
         self.role = next((word for start, word in HISTORY if start.match(line)), self.role)
+        if match := UNSAFE.match(line):
+            self.unsafe = match[1]
+        if match := LET_IN.match(line):
+            self.role = "earlier" if match[1] == (self.unsafe or match[1]) else ""
         if ACCESS.match(line):
             self.role = "other" if "at" in self.places else "at"
+        if self.kind.name == "code-gone" and self.lines[-2:-1] and self.lines[-2].strip() in TOP:
+            line = line.replace("? ", "", 1)
         place = _place(line, self.module, sections)
         word = self._word(line)
         if len(self.lines) > 1 and self.lines[-2].startswith(ATOMIC_SINCE) and place:
@@ -215,7 +238,8 @@ def reports(lines: list[str], module: str, sections: Sequence[Section] = ()) -> 
                 found.append(Report(KINDS["warning"], line.strip(), module, cut=True))
         if found and not found[-1].ended:
             found[-1].add(line, sections)
-    return found
+    # Only beside that other one: alone it would be all that there is to go by.
+    return [report for report in found if not report.of_printing] or found
 
 
 def locate(module: Path, place: tuple[str, int], inside: Sequence[str] = ()) -> tuple[str, str]:
