@@ -69,7 +69,7 @@ VARIABLES = {
     "KIMAGE=": "the kernel image that belongs to it",
     "TESTS=": "only these tests, by name: make lab3 test TESTS=poll_...",
     "VARIANT=": "only this driver of the zoo: make lab3 zoo VARIANT=...",
-    "TRIES=": "zoo: this many for one that is not as wanted at once (default 1)",
+    "TRIES=": "zoo: this many for a wrong driver that is missed (default 1)",
     "N=": "how many rounds of soak: make lab3 soak N=50 (default 10)",
     "FROM=, TO=": "diff: these two stages; VIEW=side in two columns, HTML= to a page",
     "SUBMISSION=": "grade: a folder, an archive or a .c file; OUT= takes the results",

@@ -40,7 +40,7 @@ class BlockFailed(Exception):
 
 
 class NotBegun(BlockFailed):
-    """The VM went silent before the block's first line."""
+    """The VM went silent before it ran anything of ours."""
 
 
 def pages() -> list[Path]:
@@ -100,7 +100,7 @@ class _Replay:
         try:
             return self._once_in_vm(block)
         except NotBegun:
-            # Not a line was typed yet: that is the machine's trouble, not the page's.
+            # Neither a module nor a line of the page ran: it is the machine's trouble.
             return self._once_in_vm(block)
 
     def _once_in_vm(self, block: Block) -> list[str]:
@@ -124,10 +124,13 @@ class _Replay:
         try:
             lab.bring(vm, stage, self.built[stage.name])
             session = Session(vm)
+        except VmGone as gone:
+            raise NotBegun(f"set-up: {gone}") from None
+        try:
             if "unloaded" not in block.attributes:
                 lab.load(vm, stage, block.attributes.get("params", ""))
         except VmGone as gone:
-            raise NotBegun(f"set-up: {lab.trouble(vm, stage, gone)}") from None
+            raise BlockFailed(f"set-up: {lab.trouble(vm, stage, gone)}") from None
         except lab.LoadFailed as failed:
             raise BlockFailed(f"set-up: {failed}") from None
         return session

@@ -41,8 +41,8 @@ from .text import printable
 LOG_LIMIT = 2 << 20
 # Nothing sensible sends longer lines; the rest of such a line is dropped.
 LINE_LIMIT = 64 << 10
-# PID 1 answers within a second. A machine that is busy elsewhere, or reads the saved VM's memory
-# from a slow disk, has taken more than ten; a time-out here would blame whatever is judged.
+# PID 1 mostly answers within a second; in CI it once took more than ten. A time-out here blames
+# whatever is judged.
 ANSWER_SECONDS = 60
 # The memory that host and guest share; a PCI device's, so a power of two.
 WINDOW = 4 << 20

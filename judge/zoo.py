@@ -361,13 +361,16 @@ def _group(variant: Animal) -> str:
 
 def _judge_all(chosen: Sequence[Animal], place: Path, judge: Callable[[Animal, Path], Catch],
                show: Callable[[str], None], most: int) -> list[Catch]:  # fmt: skip
-    """The wrong ones, then the right ones; most: how often one that is not as wanted."""
+    """The wrong ones, then the right ones; most: how often a wrong one that is missed.
+
+    A right one that is refused has found a test that flakes: it has one try.
+    """
     wrong = [animal for animal in chosen if isinstance(animal, Variant)]
     right = [animal for animal in chosen if isinstance(animal, Right)]
     catches = (_side_by_side(workers(), wrong, place, judge, show)
                + _side_by_side(workers_for_right_ones(), right, place, judge, show))  # fmt: skip
     for number in range(2, most + 1):
-        missed = [catch.variant for catch in catches if catch.missed]
+        missed = [one for catch in catches if catch.missed and (one := catch.variant) in wrong]
         if missed:
             show(f"\nTry {number}, one at a time:")
         later = {catch.variant.name: catch

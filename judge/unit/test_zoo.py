@@ -393,6 +393,12 @@ class Running(unittest.TestCase):
         self.assertIn("zoo: 1 as wanted, 0 not", said[-2])
         self.assertEqual(said[-1], f"not at the first try: {self.variant.name}")
 
+    def test_a_right_one_has_one_try(self) -> None:
+        refused = zoo.Catch(zoo.right_ones()[0], "38 of 39 passed", ["a_test: failed"])
+        judge = mock.Mock(return_value=refused)
+        zoo._judge_all([refused.variant], self.folder, judge, lambda line: None, 3)
+        self.assertEqual(judge.call_count, 1)
+
     def test_missed_at_every_try(self) -> None:
         self.words = ["passed"] * 4
         status, said = self.lines(most=2)
