@@ -344,5 +344,44 @@ class HeldLocks(unittest.TestCase):
             self.assertEqual(report.places["locked"], place)
 
 
+class LabKernels(unittest.TestCase):
+    """What 6.6 with debug.config printed, shortened."""
+
+    def test_a_report_about_printing_stands_back_behind_the_real_one(self) -> None:
+        printing = [
+            "WARNING: possible circular locking dependency detected",
+            "ffffffff81ecb3c0 (console_owner){....}-{0:0}, at: console_flush_all+0x30d/0x900",
+            "---[ end trace 0000000000000000 ]---",
+        ]
+        real = "BUG: KASAN: invalid-free in kfree+0xd0/0x160"
+        both = [report.kind.name for report in klog.reports([*printing, real], MODULE)]
+        alone = [report.kind.name for report in klog.reports(printing, MODULE)]
+        self.assertEqual((both, alone), (["invalid-free"], ["circular-locking"]))
+
+    def test_who_called_code_that_is_gone(self) -> None:
+        (report,) = klog.reports([
+            "BUG: unable to handle page fault for address: ffffc90000039000",
+            "#PF: supervisor instruction fetch in kernel mode",
+            "RIP: 0010:0xffffc90000039000",
+            "Call Trace:",
+            " <TASK>",
+            " ? caller+0x26/0x30 [kmsgpipe_wait]",
+            " above+0xe/0x1000 [kmsgpipe_wait]",
+        ], MODULE)  # fmt: skip
+        self.assertEqual(report.places["at"], ("caller", 0x25))
+
+    def test_where_a_lock_let_in_the_interrupts_that_matter(self) -> None:
+        for unsafe, place in (("SOFTIRQ", ("f", 0x67)), ("HARDIRQ", ("f", 0x43))):
+            (report,) = klog.reports([
+                "WARNING: possible irq lock inversion dependency detected",
+                f"but this lock took another, {unsafe}-unsafe lock in the past:",
+                "    HARDIRQ-ON-W at:",
+                "                      f+0x44/0xd0 [kmsgpipe_wait]",
+                "    SOFTIRQ-ON-W at:",
+                "                      f+0x68/0xd0 [kmsgpipe_wait]",
+            ], MODULE)  # fmt: skip
+            self.assertEqual(report.places["earlier"], place)
+
+
 if __name__ == "__main__":
     unittest.main()
