@@ -16,9 +16,8 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Callable, Iterator, Sequence
 
-from . import costs, report
+from . import costs, report, variables
 from .build import Built
-from .errors import UsageError
 from .stages import Stage
 from .tests import TestInfo
 from .trial import Trial, Verdict, deal
@@ -31,10 +30,7 @@ BUSY = "while True: pass"
 
 def rounds() -> int:
     """What N= says."""
-    text = os.environ.get("N", "") or str(ROUNDS)
-    if not text.isascii() or not text.isdecimal() or not 0 < int(text) <= MOST_ROUNDS:
-        raise UsageError(f"N={text}: say how many rounds, 1 to {MOST_ROUNDS}")
-    return int(text)
+    return variables.number("N", "how many rounds", MOST_ROUNDS, ROUNDS)
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Callable, Mapping, Sequence, Union
 
-from . import cache, costs, kinds, klog, leftovers, patch, provoke
+from . import cache, costs, kinds, klog, leftovers, patch, provoke, variables
 from .build import BuildFailed, Built, build
 from .errors import UsageError
 from .kernel import Kernel
@@ -447,10 +447,7 @@ def run(chosen: Sequence[Animal], for_kernel: Kernel, machine: Machine,
 
 def tries() -> int:
     """What TRIES= says."""
-    text = os.environ.get("TRIES", "") or "1"
-    if not text.isascii() or not text.isdecimal() or not 0 < int(text) <= MOST_TRIES:
-        raise UsageError(f"TRIES={text}: say how many tries each has, 1 to {MOST_TRIES}")
-    return int(text)
+    return variables.number("TRIES", "how many tries a wrong driver has", MOST_TRIES, 1)
 
 
 def kernel_word(asked: str, config: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Iterator, Sequence
 
+from .. import variables
 from ..cache import write_atomic
 from ..errors import CannotTest, UsageError
 from ..stages import STAGES, TREE, Stage
@@ -26,6 +27,7 @@ COLUMNS = ("submission", "lab", "outcome", "score", "of", "held", "behaviours", 
            "same_as", "page")  # fmt: skip
 REFERENCE = "the reference"
 WORKERS = 2
+MOST_WORKERS = 64
 MEMORY_OF_ONE = 1 << 30  # two VMs of 256 MB, a compiler
 # A spreadsheet takes a cell that begins so for a formula, and runs it.
 FORMULA = re.compile(r"^[=+\-@\t\r]")
@@ -33,11 +35,8 @@ FORMULA = re.compile(r"^[=+\-@\t\r]")
 
 def workers() -> int:
     """Two, if there are cores and memory for them; JOBS= knows better."""
-    asked = os.environ.get("JOBS", "")
-    if asked:
-        if not asked.isdecimal() or not 1 <= int(asked) <= 64:
-            raise UsageError(f"JOBS={asked}: how many submissions at a time, 1 to 64")
-        return int(asked)
+    if os.environ.get("JOBS", ""):
+        return variables.number("JOBS", "how many submissions at a time", MOST_WORKERS, WORKERS)
     try:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         cores = len(os.sched_getaffinity(0))
