@@ -68,8 +68,11 @@ ATOMIC_SINCE = "Preemption disabled at:"
 # Which interrupts a lock lets in, that must let none in; and where it let in which.
 UNSAFE = re.compile(r".*\b(SOFTIRQ|HARDIRQ)(-irq)?-unsafe lock")
 LET_IN = re.compile(r"\s+(SOFTIRQ|HARDIRQ)-ON-[WR] at:")
-# The trace begins. In memory that is gone the unwinder doubts even the frame that called it.
+# The trace begins. Of what these came upon there may be no frame yet, as it is gone, no code,
+# or has only just been called; the unwinder then doubts the one who called it.
 TOP = ("<TASK>", "<IRQ>", "Call Trace:")
+FRAMELESS = ("code-gone", "hard-lockup", "soft-lockup", "rcu-stall")
+NO_CODE = re.compile(r"kernel tried to execute NX-protected page")
 # Complaining under a lock of its own, the kernel's memory checker breaks the order of its
 # locks: true, and nothing to do with the module.
 PRINTING = re.compile(r"\S+ \(console_owner\)")
@@ -114,6 +117,11 @@ class Report:
         )
 
     @property
+    def frameless(self) -> bool:
+        """What ran when it was made may have no frame, so that its caller looks like a leftover."""
+        return self.kind.name in FRAMELESS or bool(NO_CODE.match(self.headline))
+
+    @property
     def cause(self) -> str:
         """What usually causes it, in the lab that the module is of."""
         number = next((stage.number for stage in STAGES if stage.module == self.module), 1)
@@ -131,9 +139,11 @@ class Report:
             self.role = "earlier" if match[1] == (self.unsafe or match[1]) else ""
         if ACCESS.match(line):
             self.role = "other" if "at" in self.places else "at"
-        if self.kind.name == "code-gone" and self.lines[-2:-1] and self.lines[-2].strip() in TOP:
+        if self.frameless and self.lines[-2:-1] and self.lines[-2].strip() in TOP:
             line = line.replace("? ", "", 1)
         place = _place(line, self.module, sections)
+        if NO_CODE.match(self.headline) and EXACT.match(line):
+            place = None
         word = self._word(line)
         if len(self.lines) > 1 and self.lines[-2].startswith(ATOMIC_SINCE) and place:
             self.places.pop("locked", None)

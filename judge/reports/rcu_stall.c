@@ -5,19 +5,11 @@
  * Kind: rcu-stall
  * Needs: CONFIG_RCU_STALL_COMMON
  */
-#include <linux/completion.h>
+#include <linux/delay.h>
 #include <linux/preempt.h>
 #include <linux/rcupdate.h>
 
 #include "reports.h"
-
-static struct rcu_head waits;
-static DECLARE_COMPLETION(called);
-
-static void callback(struct rcu_head *unused)
-{
-	complete(&called);
-}
 
 static noinline void loop(void)
 {
@@ -31,10 +23,15 @@ static noinline void loop(void)
 
 static noinline void rcu_stall(void)
 {
+	unsigned long waits;
+
 	report_set("/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout", "3");
-	call_rcu(&waits, callback);
+	/* A grace period that is under way keeps the time-out that it began with. */
+	waits = start_poll_synchronize_rcu();
+	while (!poll_state_synchronize_rcu(waits))
+		msleep(1);
+	start_poll_synchronize_rcu();
 	loop();
-	wait_for_completion(&called);
 }
 
 report_module(rcu_stall);

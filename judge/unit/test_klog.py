@@ -370,6 +370,32 @@ class LabKernels(unittest.TestCase):
         ], MODULE)  # fmt: skip
         self.assertEqual(report.places["at"], ("caller", 0x25))
 
+    def test_who_called_what_is_no_code(self) -> None:
+        (report,) = klog.reports([
+            "kernel tried to execute NX-protected page - exploit attempt? (uid: 0)",
+            "BUG: unable to handle page fault for address: ffffffffa0002580",
+            "RIP: 0010:data+0x0/0xffffffffffffea80 [kmsgpipe_wait]",
+            "Call Trace:",
+            " <TASK>",
+            " ? caller+0x12/0x20 [kmsgpipe_wait]",
+            " above+0xe/0x1000 [kmsgpipe_wait]",
+        ], MODULE)  # fmt: skip
+        self.assertEqual(report.places["at"], ("caller", 0x11))
+
+    def test_a_loop_interrupted_as_it_calls_something(self) -> None:
+        for headline in ("watchdog: Watchdog detected hard LOCKUP on cpu 0",
+                         "watchdog: BUG: soft lockup - CPU#1 stuck for 3s! [kmsgpipe-test:46]",
+                         "rcu: INFO: rcu_preempt self-detected stall on CPU"):  # fmt: skip
+            (report,) = klog.reports([
+                headline,
+                "RIP: 0010:__asan_load8+0x4/0xa0",
+                "Call Trace:",
+                " <TASK>",
+                " ? loop+0xdf/0x140 [kmsgpipe_wait]",
+                " above+0xe/0x1000 [kmsgpipe_wait]",
+            ], MODULE)  # fmt: skip
+            self.assertEqual(report.places["at"], ("loop", 0xde), headline)
+
     def test_where_a_lock_let_in_the_interrupts_that_matter(self) -> None:
         for unsafe, place in (("SOFTIRQ", ("f", 0x67)), ("HARDIRQ", ("f", 0x43))):
             (report,) = klog.reports([
