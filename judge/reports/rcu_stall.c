@@ -29,7 +29,7 @@ static noinline void rcu_stall(void)
 	/* A grace period that is under way keeps the time-out that it began with. */
 	waits = start_poll_synchronize_rcu();
 	while (!poll_state_synchronize_rcu(waits))
-		msleep(1);
+		msleep(20);
 	start_poll_synchronize_rcu();
 	loop();
 }
