@@ -345,15 +345,14 @@ SOLO(every_free_slot_wakes_a_writer,
      .page = "lab3.md#nobody-sleeps-beside-work", .stages = FROM_STAGE(3), .params = "max_msgs=4")
 {
 	struct caller *writers[SLEEPERS];
-	/* Their O_NONBLOCK stays as it is: a driver may look at it whenever it wakes. */
-	int fd = device_open(O_RDWR), quick = device_open(O_RDWR | O_NONBLOCK);
+	int fd = device_open(O_RDWR);
 
 	device_send_numbers(fd, 0, SLEEPERS);
 	for (int i = 0; i < SLEEPERS; i++)
 		writers[i] = start_writer(fd, "late");
 	for (int i = 0; i < SLEEPERS; i++)
 		wait_asleep(writers[i]);
-	device_expect_numbers(quick, 0, SLEEPERS);
+	device_expect_numbers(fd, 0, SLEEPERS);
 	for (int i = 0; i < SLEEPERS; i++)
 		wait_returned(writers[i], 4, "it wakes: as many slots were freed as writers sleep");
 	for (int i = 0; i < SLEEPERS; i++)

@@ -593,7 +593,7 @@ TEST(an_empty_queue_puts_a_batch_to_sleep,
 	struct caller *reader;
 
 	callers_batch = batch_of(3);
-	reader = start_caller(fd, "ioctl(KMSGPIPE_RECV_BATCH) of an empty queue", receive_batch);
+	reader = start_sleeper(fd, "ioctl(KMSGPIPE_RECV_BATCH) of an empty queue", receive_batch);
 	wait_asleep(reader);
 	device_send_text(fd, "message 7");
 	wait_returned(reader, 1, "the message wakes it, and there is no other");
@@ -609,7 +609,7 @@ TEST(a_full_queue_puts_a_batch_to_sleep,
 
 	device_send_numbers(fd, 0, 2);
 	callers_batch = batch_of_numbers(2, 3);
-	writer = start_caller(fd, "ioctl(KMSGPIPE_SEND_BATCH) to a full queue", send_batch);
+	writer = start_sleeper(fd, "ioctl(KMSGPIPE_SEND_BATCH) to a full queue", send_batch);
 	wait_asleep(writer);
 	device_expect_numbers(fd, 0, 1);
 	wait_returned(writer, 1, "the message that was read leaves room for one");

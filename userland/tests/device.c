@@ -199,6 +199,22 @@ struct caller *start_caller(int fd, const char *doing, long (*fn)(struct caller 
 	return caller;
 }
 
+struct caller *start_sleeper(int fd, const char *doing, long (*fn)(struct caller *self))
+{
+	int flags = fcntl(fd, F_GETFL) & (O_ACCMODE | O_NONBLOCK), own;
+	struct caller *caller;
+	char path[32];
+
+	/* Here and not in the child: it is known to sleep by sleeping in some system call. */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	own = open(path, flags | O_CLOEXEC);
+	expect(own >= 0, "open() of the same device once more", "a file descriptor", "%s",
+	       result(own));
+	caller = start_caller(own, doing, fn);
+	close(own);
+	return caller;
+}
+
 /* What the next reader or writer works on; fork() copies it into the child. */
 static void *buffer;
 static size_t length;
@@ -227,7 +243,7 @@ struct caller *start_reader_into(int fd, void *buf, size_t size)
 {
 	buffer = buf;
 	length = size;
-	return start_caller(fd, "read()", call_read);
+	return start_sleeper(fd, "read()", call_read);
 }
 
 struct caller *start_reader(int fd, size_t size)
@@ -239,7 +255,7 @@ struct caller *start_writer(int fd, const char *text)
 {
 	buffer = (void *)text;
 	length = strlen(text);
-	return start_caller(fd, "write()", call_write);
+	return start_sleeper(fd, "write()", call_write);
 }
 
 struct caller *start_poller(int fd, short events)

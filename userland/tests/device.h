@@ -83,6 +83,13 @@ struct caller *start_poller(int fd, short events);
 /* Any other call. @fn returns what counts as the result. */
 struct caller *start_caller(int fd, const char *doing, long (*fn)(struct caller *self));
 
+/*
+ * The same on a file of its own, for calls that sleep: device_send_text() and the like set
+ * O_NONBLOCK for a moment, and a driver may look at that whenever it wakes. The readers and
+ * writers above have one, too.
+ */
+struct caller *start_sleeper(int fd, const char *doing, long (*fn)(struct caller *self));
+
 /* Until the process sleeps in the kernel, where a signal can reach it; else the test fails. */
 void wait_asleep(struct caller *caller);
 

@@ -97,7 +97,7 @@ static struct caller *start_slow(int fd, const char *doing, long (*fn)(struct ca
 
 	if (gate[0] < 0)
 		expect_value(pipe2(gate, O_CLOEXEC), 0);
-	caller = start_caller(fd, doing, fn);
+	caller = start_sleeper(fd, doing, fn);
 	wait_asleep(caller);
 	return caller;
 }
