@@ -21,8 +21,25 @@
 /* All code of modules is within so many bytes of any of them, and the kernel's is not. */
 #define MODULE_AREA (32UL << 20)
 
-static const char *const kinds[] = { "failslab", "fail_page_alloc", "fail_usercopy" };
-#define KINDS (sizeof(kinds) / sizeof(kinds[0]))
+/*
+ * A driver may keep memory for later: then one call allocates and the next one does not. It
+ * takes so many calls in a row in which nothing is left to fail.
+ */
+#define CALLS_WITHOUT 3
+
+/*
+ * What can fail, in words, and what the kernel calls it. Each has its turn, and is counted alone:
+ * where a driver allocates now and then only, a copy would have now this number, now that.
+ */
+static const struct sort {
+	const char *word, *kinds[2];
+} sorts[] = {
+	{ "allocation", { "failslab", "fail_page_alloc" } },
+	{ "user copy", { "fail_usercopy" } },
+};
+
+#define SORTS (sizeof(sorts) / sizeof(sorts[0]))
+#define KINDS (sizeof(sorts[0].kinds) / sizeof(sorts[0].kinds[0]))
 
 static bool set(const char *kind, const char *knob, const char *value)
 {
@@ -46,6 +63,7 @@ struct code {
 
 /* Code of which the allocations and copies count, and what it calls. */
 static struct code counts = { 0, ULONG_MAX };
+static const struct code none = { 1, 1 };
 
 /*
  * Code of which they do not: class_register() of Linux 6.6 calls kobject_set_name(), and if
@@ -101,8 +119,14 @@ static bool set_range(const char *kind, const char *which, struct code code)
 	return set(kind, knob, value);
 }
 
+static bool set_up_kind(const char *kind, struct code require, struct code reject)
+{
+	return set(kind, "verbose", "0") && set_range(kind, "require", require) &&
+	       set_range(kind, "reject", reject);
+}
+
 /* By default the kernel spares most allocations, and tells of each failure at length. */
-static void set_up(void)
+static void set_up(const struct sort *counted)
 {
 	static struct code spared;
 	bool done = set("failslab", "ignore-gfp-wait", "N") &&
@@ -111,10 +135,10 @@ static void set_up(void)
 
 	if (!spared.first)
 		spared = find_function(SPARED);
-	for (size_t i = 0; i < KINDS; i++)
-		done = done && set(kinds[i], "verbose", "0") &&
-		       set_range(kinds[i], "require", counts) &&
-		       set_range(kinds[i], "reject", spared);
+	for (const struct sort *sort = sorts; sort < sorts + SORTS; sort++)
+		for (size_t i = 0; i < KINDS && sort->kinds[i]; i++)
+			done = done && set_up_kind(sort->kinds[i],
+						   sort == counted ? counts : none, spared);
 	expect(done, "write() to " DEBUGFS "fail*/*", "the kernel makes allocations fail on demand",
 	       "%s: no fault of the module", result(-1));
 }
@@ -129,7 +153,7 @@ static int open_fail_nth(void)
 }
 
 /*
- * Makes the call with allocation or copy number @n failing; true if there was one. No other
+ * Makes the call with number @n of what counts failing; true if there was one. No other
  * system call may come in between: reading the count is a copy, too.
  */
 static bool make_call(int fail_nth, int n, long (*call)(void), struct outcome *outcome)
@@ -152,26 +176,40 @@ static bool make_call(int fail_nth, int n, long (*call)(void), struct outcome *o
 	return !outcome->last;
 }
 
+/* Allocations, or copies: each one fails once; how many there were. */
+static int fail_each_of(const struct sort *sort, int fail_nth, const char *doing,
+			long (*call)(void), void (*check)(const struct outcome *outcome))
+{
+	int n = 1, without = 0;
+
+	set_up(sort);
+	while (without < CALLS_WITHOUT) {
+		struct outcome outcome;
+		bool one = make_call(fail_nth, n, call, &outcome);
+
+		snprintf(outcome.did, sizeof(outcome.did),
+			 one ? "%s, and %s number %d in it fails"
+			     : "%s, where nothing fails: it has no %s number %d",
+			 doing, sort->word, n);
+		expect(!outcome.failed || (one && (errno == ENOMEM || errno == EFAULT)),
+		       outcome.did, one ? "-1 (ENOMEM), -1 (EFAULT), or success" : "success", "%s",
+		       result(outcome.ret));
+		check(&outcome);
+		without = one ? 0 : without + 1;
+		n += one;
+		expect(n <= MOST_FAULTS, doing, "it comes to an end", "%d of %s", n, sort->word);
+	}
+	return n - 1;
+}
+
 int fail_each(const char *doing, long (*call)(void), void (*check)(const struct outcome *outcome))
 {
-	struct outcome outcome;
-	int fail_nth = open_fail_nth(), n = 1;
+	int fail_nth = open_fail_nth(), count = 0;
 
-	set_up();
 	/* A page fault of ours may need memory, too: let none be left for later. */
 	expect(!mlockall(MCL_CURRENT | MCL_FUTURE), "mlockall()", "0", "%s", result(-1));
-	while (make_call(fail_nth, n, call, &outcome)) {
-		snprintf(outcome.did, sizeof(outcome.did),
-			 "%s, and allocation or user copy number %d in it fails", doing, n);
-		expect(!outcome.failed || errno == ENOMEM || errno == EFAULT, outcome.did,
-		       "-1 (ENOMEM), -1 (EFAULT), or success", "%s", result(outcome.ret));
-		check(&outcome);
-		expect(++n <= MOST_FAULTS, doing, "it comes to an end", "%d allocations", n);
-	}
-	snprintf(outcome.did, sizeof(outcome.did), "%s, after %d calls of which a part failed",
-		 doing, n - 1);
-	expect(!outcome.failed, outcome.did, "success", "%s", result(outcome.ret));
-	check(&outcome);
+	for (size_t i = 0; i < SORTS; i++)
+		count += fail_each_of(&sorts[i], fail_nth, doing, call, check);
 	close(fail_nth);
-	return n - 1;
+	return count;
 }

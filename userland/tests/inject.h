@@ -16,7 +16,7 @@
  * @did: the call and what failed in it, for reports
  * @ret: what the call returned
  * @failed: it returned -1: then nothing may have changed
- * @last: nothing failed in it: there are no more allocations and copies
+ * @last: nothing failed in it: it had no more allocations, or copies
  *
  * A call may get by without the memory, as the kernel does here and there. Then it has to
  * have its full effect.
