@@ -506,7 +506,11 @@ SOLO(sysfs_out_of_memory_changes_nothing,
 
 /* -- loading ------------------------------------------------------------------------ */
 
+#define LEFT_BEHIND "/dev/judge-left-behind"
+
 static int numbers_before;
+/* The device number; with nobody else asking for one, every load gets the same. */
+static dev_t first_device;
 
 /* Of two devices the first has to go again when the second one fails. */
 static long call_load(void)
@@ -520,6 +524,19 @@ static void expect_gone(const struct outcome *outcome, const char *path)
 
 	expect(stat(path, &st) && errno == ENOENT, outcome->did, "nothing is left behind",
 	       "%s is there", path);
+}
+
+/* Without its node a character device cannot be seen, but it can be opened. */
+static void expect_no_device(const struct outcome *outcome)
+{
+	int other;
+
+	expect_value(mknod(LEFT_BEHIND, S_IFCHR | 0600, first_device), 0);
+	other = open(LEFT_BEHIND, O_RDWR | O_CLOEXEC);
+	unlink(LEFT_BEHIND);
+	expect(other < 0 && errno == ENXIO, outcome->did,
+	       "the character device is gone: open() of a node that mknod made is -1 (ENXIO)",
+	       "%s", result(other));
 }
 
 /* A load that fails is undone; one that does not gives a device that works. */
@@ -539,6 +556,7 @@ static void check_load(const struct outcome *outcome)
 	expect(device_numbers() == numbers_before, outcome->did,
 	       "every device number is given back", "%d more in /proc/devices than before",
 	       device_numbers() - numbers_before);
+	expect_no_device(outcome);
 }
 
 SOLO(load_out_of_memory_leaves_nothing,
@@ -546,11 +564,15 @@ SOLO(load_out_of_memory_leaves_nothing,
      .page = "lab1.md#loading", .stages = ALL_STAGES, .needs = FAULT_INJECTION, .as_root = true,
      .loads_itself = true, .seconds = 60)
 {
+	struct stat st;
+
 	numbers_before = device_numbers();
 	/* The kernel keeps for the next time what it allocates for the first one. */
 	expect_value(call_load(), 0);
 	fail_in_module_only();
 	begin();
+	expect_value(fstat(fd, &st), 0);
+	first_device = st.st_rdev;
 	close(fd);
 	expect_value(module_unload(), 0);
 	try_each("insmod", call_load, check_load);
