@@ -68,7 +68,7 @@ VARIABLES = {
     "KDIR=": "a prepared or built kernel tree to compile against",
     "KIMAGE=": "the kernel image that belongs to it",
     "TESTS=": "only these tests, by name: make lab3 test TESTS=poll_...",
-    "VARIANT=": "only this driver of the zoo: make lab3 zoo VARIANT=...",
+    "VARIANT=": "only these drivers of the zoo: make lab3 zoo VARIANT=...",
     "TRIES=": "zoo: this many for a wrong driver that is missed (default 1)",
     "N=": "how many rounds of soak: make lab3 soak N=50 (default 10)",
     "FROM=, TO=": "diff: these two stages; VIEW=side in two columns, HTML= to a page",

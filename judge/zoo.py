@@ -24,6 +24,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Callable, Mapping, Sequence, Union
 
@@ -41,6 +42,8 @@ KERNELS = ("stock", "debug", "race")
 # By what a tree that the user names is known to be like one of the lab kernels.
 CHECKERS = {"debug": "CONFIG_KASAN", "race": "CONFIG_KCSAN"}
 RIGHT = "right"
+# Before a name that VARIANT= leaves out.
+EXCEPT = "!"
 # What a VM takes of this machine's memory, and a compiler beside it.
 WORKER_MB = 800
 # A right driver gives the compiler no reason to speak, however much it is asked to.
@@ -215,16 +218,22 @@ def right_ones(folder: Path = FOLDER) -> list[Right]:
 
 
 def choose(stages: Sequence[Stage], chosen: bool, only: str = "") -> list[Animal]:
-    """Those of the stages, and without a choice of stages those of the harness too."""
+    """Those of the stages, and without a choice of stages those of the harness too.
+
+    only: names of those that are meant, or patterns of the shell's kind; after a ! not meant.
+    """
     every = [one for one in (*variants(), *right_ones()) if one.stage in stages]
-    if only:
-        wanted = f"/{only}"
-        named = [one for one in every if f"/{one.name}".endswith(wanted)]
-        if not named:
-            raise UsageError(f"VARIANT={only}: these stages have no judge/zoo/*/{only}.patch and "
-                             f"no judge/zoo/right/*/{only}.c")  # fmt: skip
-        return named
-    return [one for one in every if not (chosen and one.of_harness)]
+    usual = {one.name for one in every if not (chosen and one.of_harness)}
+    words = only.replace(",", " ").split()
+    named = usual if all(word.startswith(EXCEPT) for word in words) else set()
+    for word in words:
+        pattern = word.removeprefix(EXCEPT)
+        fitting = {one.name for one in every if fnmatchcase(f"/{one.name}", f"*/{pattern}")}
+        if not fitting:
+            raise UsageError(f"VARIANT={word}: these stages have no judge/zoo/*/{pattern}.patch "
+                             f"and no judge/zoo/right/*/{pattern}.c")  # fmt: skip
+        named = named - fitting if word.startswith(EXCEPT) else named | fitting
+    return [one for one in every if one.name in named]
 
 
 # -- judging one ------------------------------------------------------------------------

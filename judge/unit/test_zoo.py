@@ -314,9 +314,28 @@ class Choosing(unittest.TestCase):
         one = next(variant for variant in zoo.variants() if variant.of_harness)
         self.assertIn(one, zoo.choose(STAGES, False, one.name))
 
+    def test_patterns(self) -> None:
+        wrong = [one for one in zoo.variants() if one.stage is LAB3 and not one.of_harness]
+        self.assertEqual(zoo.choose([LAB3], True, "lab3/*"),
+                         [*wrong, *(one for one in zoo.right_ones() if one.stage is LAB3)])
+        self.assertEqual(zoo.choose([LAB3], True, "right/*"),
+                         [one for one in zoo.right_ones() if one.stage is LAB3])
+        first, last = wrong[0].name, wrong[-1].name
+        for words in (f"{last} {first}", f"{last},{first}"):
+            self.assertEqual(zoo.choose([LAB3], True, words), [wrong[0], wrong[-1]])
+
+    def test_exceptions(self) -> None:
+        wrong = [one for one in zoo.variants() if one.stage is LAB3 and not one.of_harness]
+        self.assertEqual(zoo.choose([LAB3], True, "!right/*"), wrong)
+        self.assertEqual(zoo.choose([LAB3], True, f"right/* {wrong[0].name} !right/*"), wrong[:1])
+        with self.assertRaisesRegex(UsageError, "VARIANT=!nobody"):
+            zoo.choose([LAB3], True, "!nobody")
+
     def test_unknown(self) -> None:
         with self.assertRaisesRegex(UsageError, "VARIANT=nobody"):
             zoo.choose(STAGES, False, "nobody")
+        with self.assertRaisesRegex(UsageError, "VARIANT=nobody"):
+            zoo.choose(STAGES, False, f"{zoo.variants()[0].name} nobody")
 
 
 class Lanes(unittest.TestCase):
