@@ -820,12 +820,12 @@ TEST(unload_amid_a_cleanup,
 
 		expect_value(module_load("cleanup_interval_ms=0 ttl_ms=0 max_msgs=4000"), 0);
 		fd = device_open(O_RDWR);
-		send_many(fd, 4000);
+		send_many(fd, rounds(4000));
 		expect_value(set_cleanup(fd, 1, round % 3 == 2 ? KMSGPIPE_TTL_MS : 1), 0);
 		/* Every third time right away, every third time when it has surely begun. */
 		for (start = now_ms(); round % 3 == 1 && !device_stats(fd).expired;)
 			expect(now_ms() - start < LONGEST_MS * time_scale(),
-			       "4000 messages older than ttl_ms", "they expire", "none has");
+			       "messages older than ttl_ms", "they expire", "none has");
 		close(fd);
 		expect_value(module_unload(), 0);
 	}
