@@ -37,7 +37,8 @@ long slab_objects(void);
  * kernel's own caches; the rounds are counted through. Looks for a second or two until it is
  * less than SLAB_NOISE, and tries once more if it is not: the kernel's own needs come and go
  * by a hundred or so, and now and then by a thousand; who leaks does so each time. A leak
- * test leaks a thousand. What has grown most goes into a test_note().
+ * test leaks a thousand. What has grown most goes into a test_note(). Where kmemleak tells of
+ * each lost object, see leaks.h, work() is done @many times and nothing is counted: 0.
  */
 long slab_growth(void (*work)(int round), int warm_up, int many);
 
