@@ -69,8 +69,10 @@ ATOMIC_SINCE = "Preemption disabled at:"
 UNSAFE = re.compile(r".*\b(SOFTIRQ|HARDIRQ)(-irq)?-unsafe lock")
 LET_IN = re.compile(r"\s+(SOFTIRQ|HARDIRQ)-ON-[WR] at:")
 # The trace begins. Of what these came upon there may be no frame yet, as it is gone, no code,
-# or has only just been called; the unwinder then doubts the one who called it.
+# or has only just been called; the unwinder then doubts the one who called it: the first entry,
+# or the last one before those that it is sure of.
 TOP = ("<TASK>", "<IRQ>", "Call Trace:")
+SURE = re.compile(r"^ ?[\w.]+\+0x[0-9a-f]+/|^ ?0x[0-9a-f]{16}\b")
 FRAMELESS = ("code-gone", "hard-lockup", "soft-lockup", "rcu-stall")
 NO_CODE = re.compile(r"kernel tried to execute NX-protected page")
 # Complaining under a lock of its own, the kernel's memory checker breaks the order of its
@@ -108,6 +110,7 @@ class Report:
     ended: bool = False
     role: str = "at"
     unsafe: str = ""  # the interrupts that a lock lets in wrongly
+    sure: bool = False  # the trace has come to an entry that the unwinder is sure of
 
     @property
     def of_printing(self) -> bool:
@@ -139,9 +142,15 @@ class Report:
             self.role = "earlier" if match[1] == (self.unsafe or match[1]) else ""
         if ACCESS.match(line):
             self.role = "other" if "at" in self.places else "at"
-        if self.frameless and self.lines[-2:-1] and self.lines[-2].strip() in TOP:
+        before = self.lines[-2].strip() if len(self.lines) > 1 else ""
+        self.sure = self.sure and line.strip() not in TOP
+        first_sure = not self.sure and bool(SURE.match(line))
+        self.sure = self.sure or first_sure
+        if self.frameless and before in TOP:
             line = line.replace("? ", "", 1)
         place = _place(line, self.module, sections)
+        if self.frameless and first_sure and before.startswith("? "):
+            place = _place(before[2:], self.module, sections) or place
         if NO_CODE.match(self.headline) and EXACT.match(line):
             place = None
         word = self._word(line)

@@ -370,6 +370,22 @@ class LabKernels(unittest.TestCase):
         ], MODULE)  # fmt: skip
         self.assertEqual(report.places["at"], ("caller", 0x25))
 
+    def test_who_called_it_below_leftovers_of_the_report_itself(self) -> None:
+        (report,) = klog.reports([
+            "BUG: unable to handle page fault for address: ffffc90000039000",
+            "#PF: supervisor instruction fetch in kernel mode",
+            "Call Trace:",
+            " <TASK>",
+            " ? show_regs+0x61/0x70",
+            " ? stale+0x10/0x30 [kmsgpipe_wait]",
+            " ? vfree+0x26/0x30",
+            " ? caller+0x26/0x30 [kmsgpipe_wait]",
+            " above+0xe/0x1000 [kmsgpipe_wait]",
+            " ? stale+0x10/0x30 [kmsgpipe_wait]",
+            " do_one_initcall+0x4e/0x310",
+        ], MODULE)  # fmt: skip
+        self.assertEqual(report.places["at"], ("caller", 0x25))
+
     def test_who_called_what_is_no_code(self) -> None:
         (report,) = klog.reports([
             "kernel tried to execute NX-protected page - exploit attempt? (uid: 0)",
