@@ -49,6 +49,9 @@ EXACT = re.compile(r"^(RIP: |pc : |WARNING: |BUG: KFENCE: )")
 # A timer's or a work's function, by its begin.
 HINT = re.compile(r"^ODEBUG: .* hint: ")
 HELD = re.compile(r"^\s*#\d+: .*, at: ")
+# What a lock lets its holder wait for: the number after the colon, the less the lower.
+WAITS = re.compile(r"\}-\{\d:(\d)\}, at: ")
+ATOMIC = ("sleep-in-atomic", "scheduling-while-atomic", "invalid-wait")
 
 # Reports tell a history too; what follows such a line belongs to that, until the next one.
 # Where two reports of different kinds say the same, it means the same.
@@ -63,7 +66,8 @@ HISTORY = tuple((re.compile(line), word) for line, word in (
     (r".* state was registered at:|the existing dependency chain", "earlier"),
     (r"-> #0 |irq event stamp:|other info that might help", ""),
 ))  # fmt: skip
-# Of several locks that are held, the one that forbids to sleep was taken there.
+# Of several locks that are held, the one that forbids to sleep was taken there. Not every kernel
+# notes that; the locks themselves tell, too: see WAITS.
 ATOMIC_SINCE = "Preemption disabled at:"
 # Which interrupts a lock lets in, that must let none in; and where it let in which.
 UNSAFE = re.compile(r".*\b(SOFTIRQ|HARDIRQ)(-irq)?-unsafe lock")
@@ -110,6 +114,7 @@ class Report:
     ended: bool = False
     role: str = "at"
     unsafe: str = ""  # the interrupts that a lock lets in wrongly
+    waits: int = 9  # of the locks held, the one that lets wait least: its number
     sure: bool = False  # the trace has come to an entry that the unwinder is sure of
 
     @property
@@ -156,10 +161,20 @@ class Report:
         word = self._word(line)
         if len(self.lines) > 1 and self.lines[-2].startswith(ATOMIC_SINCE) and place:
             self.places.pop("locked", None)
+        if place and self.kind.name in ATOMIC and self._waits_less(line):
+            self.places.pop("locked", None)
         if place and word:
             back = 0 if EXACT.match(line) or HINT.match(line) else 1
             self.places.setdefault(word, (place[0], max(0, place[1] - back)))
         self.ended = bool(END.match(line)) or len(self.lines) >= REPORT_LINES
+
+    def _waits_less(self, line: str) -> bool:
+        """It is a lock that is held, and forbids more than those before it."""
+        match = WAITS.search(line)
+        less = bool(match) and HELD.match(line) and int(match[1]) < self.waits
+        if less:
+            self.waits = int(match[1])
+        return bool(less)
 
     def _word(self, line: str) -> str:
         if HINT.match(line):

@@ -336,10 +336,13 @@ class HeldLocks(unittest.TestCase):
             "BUG: sleeping function called from invalid context at lib/usercopy.c:33",
             " #0: ffff8 (&pipe->read_lock){+.+.}-{3:3}, at: first+0x10/0x20 [kmsgpipe_wait]",
             " #1: ffff8 (copy_lock){+.+.}-{2:2}, at: second+0x30/0x40 [kmsgpipe_wait]",
+            " #2: ffff8 (other_lock){+.+.}-{2:2}, at: third+0x30/0x40 [kmsgpipe_wait]",
             "Preemption disabled at:",
-            "[<ffffffffa0000123>] second+0x30/0x40 [kmsgpipe_wait]",
+            "[<ffffffffa0000123>] third+0x30/0x40 [kmsgpipe_wait]",
         ]
-        for count, place in ((3, ("first", 0xF)), (5, ("second", 0x2F))):
+        for count, place in (
+            (2, ("first", 0xF)), (4, ("second", 0x2F)), (6, ("third", 0x2F)),
+        ):  # fmt: skip
             (report,) = klog.reports(lines[:count], "kmsgpipe_wait")
             self.assertEqual(report.places["locked"], place)
 
