@@ -534,7 +534,8 @@ static void expect_no_device(const struct outcome *outcome)
 	expect_value(mknod(LEFT_BEHIND, S_IFCHR | 0600, first_device), 0);
 	other = open(LEFT_BEHIND, O_RDWR | O_CLOEXEC);
 	unlink(LEFT_BEHIND);
-	expect(other < 0 && errno == ENXIO, outcome->did,
+	/* ENODEV: the misc devices share a number with a driver of the kernel's own. */
+	expect(other < 0 && (errno == ENXIO || errno == ENODEV), outcome->did,
 	       "the character device is gone: open() of a node that mknod made is -1 (ENXIO)",
 	       "%s", result(other));
 }
