@@ -439,10 +439,11 @@ The lines of your source come with a word:
 | `other` | the other one of two that race |
 | `handler` | the function of the timer or of the work |
 
-Most of these reports need a debug kernel: a stock one does not look for leaks, races, or
-locks left held. `make reports` provokes every kind that the kernel has been built to see, and
-checks its name and its line. What the kernel cannot show is listed with the option that it
-lacks. Each module of `judge/reports/` has one bug; its guilty lines are marked.
+Most of these reports need a debug kernel: a stock one does not look for leaks, or locks left
+held. Two need the race kernel: `race` and `preemptible`. `make reports` provokes every kind
+that the kernel has been built to see, and checks its name and its line. What the kernel
+cannot show is listed with the option that it lacks. Each module of `judge/reports/` has one
+bug; its guilty lines are marked.
 
 Some reports take their time:
 
