@@ -244,16 +244,15 @@ const char *number(long value)
 
 static void mark_log(const char *what, const char *name)
 {
+	static int fd = -1;
 	char line[160];
-	int fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
 	/* A warning: the console, which the host listens to, shows nothing less. */
 	int len = snprintf(line, sizeof(line), "<4>judge: %s %s\n", what, name);
 
 	if (fd < 0)
-		return;
-	if (write(fd, line, len) != len)
+		fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+	if (fd >= 0 && write(fd, line, len) != len)
 		printf("# note: the kernel log takes no marks\n");
-	close(fd);
 }
 
 static void write_file(const char *path, const char *text)

@@ -61,15 +61,38 @@ struct code {
 	unsigned long first, end;
 };
 
-/* Code of which the allocations and copies count, and what it calls. */
-static struct code counts = { 0, ULONG_MAX };
 static const struct code none = { 1, 1 };
+/* Code of which the allocations and copies count, with what it calls; and of which they do not. */
+static struct code counts = { 0, ULONG_MAX }, spared = { 1, 1 };
 
 /*
- * Code of which they do not: class_register() of Linux 6.6 calls kobject_set_name(), and if
- * that has no memory frees a key that lockdep still knows. No driver can help that.
+ * class_register() of Linux 6.6 calls kobject_set_name(), and if that has no memory frees a key
+ * that lockdep still knows. No driver can help that.
  */
 #define SPARED "kobject_set_name"
+
+/* Where the kernel has a function of its own: up to where the next one begins. */
+static struct code find_function(const char *wanted)
+{
+	struct code found = { 0, 0 };
+	FILE *symbols = fopen("/proc/kallsyms", "r");
+	char line[256], name[128];
+	unsigned long at;
+
+	expect(symbols, "open(\"/proc/kallsyms\")", "a file", "%s", result(-1));
+	/* The kernel's own come first, in the order of their addresses. */
+	while (!found.end && fgets(line, sizeof(line), symbols)) {
+		if (sscanf(line, "%lx %*c %127s", &at, name) != 2)
+			continue;
+		if (!found.first && !strcmp(name, wanted))
+			found.first = at;
+		else if (found.first && at > found.first)
+			found.end = at;
+	}
+	fclose(symbols);
+	expect(found.end, "/proc/kallsyms", wanted, "no such function: no fault of the module");
+	return found;
+}
 
 void fail_in_module_only(void)
 {
@@ -83,27 +106,7 @@ void fail_in_module_only(void)
 	       "the address of the module's code", "%s", result(-1));
 	fclose(file);
 	counts = (struct code){ code - MODULE_AREA, code + MODULE_AREA };
-}
-
-/* Where the kernel has a function of its own: up to where the next one begins. */
-static struct code find_function(const char *wanted)
-{
-	struct code found = { 0, ULONG_MAX };
-	FILE *symbols = fopen("/proc/kallsyms", "r");
-	char line[256], name[128];
-	unsigned long at;
-
-	expect(symbols, "open(\"/proc/kallsyms\")", "a file", "%s", result(-1));
-	while (!found.first && fgets(line, sizeof(line), symbols))
-		if (sscanf(line, "%lx %*c %127s", &at, name) == 2 && !strcmp(name, wanted))
-			found.first = at;
-	rewind(symbols);
-	while (fgets(line, sizeof(line), symbols))
-		if (sscanf(line, "%lx", &at) == 1 && at > found.first && at < found.end)
-			found.end = at;
-	fclose(symbols);
-	expect(found.first, "/proc/kallsyms", wanted, "no such function: no fault of the module");
-	return found;
+	spared = find_function(SPARED);
 }
 
 static bool set_range(const char *kind, const char *which, struct code code)
@@ -128,13 +131,10 @@ static bool set_up_kind(const char *kind, struct code require, struct code rejec
 /* By default the kernel spares most allocations, and tells of each failure at length. */
 static void set_up(const struct sort *counted)
 {
-	static struct code spared;
 	bool done = set("failslab", "ignore-gfp-wait", "N") &&
 		    set("fail_page_alloc", "ignore-gfp-wait", "N") &&
 		    set("fail_page_alloc", "min-order", "0");
 
-	if (!spared.first)
-		spared = find_function(SPARED);
 	for (const struct sort *sort = sorts; sort < sorts + SORTS; sort++)
 		for (size_t i = 0; i < KINDS && sort->kinds[i]; i++)
 			done = done && set_up_kind(sort->kinds[i],
