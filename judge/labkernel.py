@@ -34,6 +34,14 @@ class Lab:
     steps: int  # about how many lines kbuild prints on the way
     disk: int  # bytes that its folder takes
     make: tuple[str, ...] = ()  # what only kbuild's own variables can say
+    watched: tuple[str, ...] = ()  # objects that KASAN watches; none: all of the kernel
+
+    @property
+    def variables(self) -> list[str]:
+        """kbuild's, on its command line."""
+        watch = ["KASAN_SANITIZE=n"] if self.watched else []
+        watch += [f"KASAN_SANITIZE_{name}.o=y" for name in self.watched]
+        return [*arch.host().lab_make, *self.make, *watch]
 
 
 # What a driver hands its memory to, by the kernel's object files: who follows a pointer into a
@@ -55,7 +63,7 @@ LABS = {
     for lab in (
         Lab("base", ("base",), "is small and checks nothing", 1500, 600 * cache.MB),
         Lab("debug", ("base", "debug"), "reports bugs of memory and locking", 1600, 900 * cache.MB,
-            make=("KASAN_SANITIZE=n", *(f"KASAN_SANITIZE_{name}.o=y" for name in WATCHED))),
+            watched=WATCHED),
         # Modules are watched, the kernel itself is not: see race.config.
         Lab("race", ("base", "race"), "reports data races", 1500, 600 * cache.MB,
             make=("KCSAN_SANITIZE=n",)),  # fmt: skip
@@ -129,12 +137,8 @@ def config_text(name: str) -> str:
     return "\n".join(parts)
 
 
-def _variables(lab: Lab) -> list[str]:
-    return [*arch.host().lab_make, *lab.make]
-
-
 def _digest(name: str) -> str:
-    return cache.digest(config_text(name), *_variables(LABS[name]))
+    return cache.digest(config_text(name), *LABS[name].variables)
 
 
 def lacking(asked: str, got: str) -> list[str]:
@@ -186,6 +190,8 @@ def build(lab: Lab, spec: str) -> None:
         _note(lab.name).unlink(missing_ok=True)
         _configure(lab, source, into)
         _make(lab, source, into, "vmlinux", "modules")
+        if gone := _no_objects(lab, into):
+            print(f"Linux {source.version} has no {', '.join(gone)}: nothing is watched there")
         _drop_sources()
         cache.write_atomic(_note(lab.name), json.dumps(note, indent=1) + "\n")
         minutes = (time.monotonic() - start) / 60
@@ -199,6 +205,12 @@ def _configure(lab: Lab, source: Source, into: Path) -> None:
     gone = lacking(asked, (into / ".config").read_text())
     if gone:
         print(f"Linux {source.version} does not have, or not this way: {', '.join(gone)}")
+
+
+def _no_objects(lab: Lab, into: Path) -> list[str]:
+    """Objects that were to be watched, and that this kernel is not made of: another version's."""
+    objects = {path.name for path in into.rglob("*.o")} if lab.watched else set()
+    return [f"{name}.o" for name in lab.watched if f"{name}.o" not in objects]
 
 
 def _drop_sources() -> None:
@@ -215,7 +227,7 @@ def _make(lab: Lab, source: Source, into: Path, *goals: str) -> None:
     # It ends with us, and tidies up when it does.
     command = ["setpriv", "--pdeathsig", "TERM", "make", f"-j{len(os.sched_getaffinity(0))}"]
     command += ["-C", str(source.tree), f"O={into}", "LOCALVERSION="]
-    command += [*_variables(lab), *goals]
+    command += [*lab.variables, *goals]
     env = {k: v for k, v in os.environ.items() if k not in NOT_FOR_KBUILD}
     log = into / "build.log"
     try:

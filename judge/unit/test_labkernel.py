@@ -116,6 +116,20 @@ class Building(Scratch):
         said = [call.args[0] for call in self.said.call_args_list]
         self.assertIn("Linux 6.6.1 does not have, or not this way: CONFIG_LACKING", said)
 
+    def test_only_what_drivers_touch_is_watched(self) -> None:
+        said = self.said
+        self.make_does('echo "$*" >"$out/words"; cd "$out"; mkdir -p include/generated; '
+                       f"echo '#define UTS_RELEASE \"{RELEASE}\"' >include/generated/utsrelease.h; "
+                       "touch a.o b.o; echo x >vmlinux")  # fmt: skip
+        lab = labkernel.Lab("debug", ("base",), "", 1, 1, watched=("a", "gone", "b"))
+        with mock.patch.dict(labkernel.LABS, {"debug": lab}):
+            self.build()
+        words = (labkernel.folder("debug") / "words").read_text().split()
+        self.assertIn("KASAN_SANITIZE=n", words)
+        self.assertIn("KASAN_SANITIZE_gone.o=y", words)
+        self.assertIn("Linux 6.6.1 has no gone.o: nothing is watched there",
+                      [call.args[0] for call in said.call_args_list])  # fmt: skip
+
     def test_a_tree_in_the_cache_is_built_once(self) -> None:
         ours = cache.root() / "linux-x"
         self.tree.rename(ours)
