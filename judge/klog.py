@@ -74,9 +74,10 @@ UNSAFE = re.compile(r".*\b(SOFTIRQ|HARDIRQ)(-irq)?-unsafe lock")
 LET_IN = re.compile(r"\s+(SOFTIRQ|HARDIRQ)-ON-[WR] at:")
 # The trace begins. Of what these came upon there may be no frame yet, as it is gone, no code,
 # or has only just been called; the unwinder then doubts the one who called it: the first entry,
-# or the last one before those that it is sure of.
+# or the last one with a name before those that it is sure of.
 TOP = ("<TASK>", "<IRQ>", "Call Trace:")
 SURE = re.compile(r"^ ?[\w.]+\+0x[0-9a-f]+/|^ ?0x[0-9a-f]{16}\b")
+DOUBTED = re.compile(r"^ ?\? ([A-Za-z_][\w.]*\+0x.*)")
 FRAMELESS = ("code-gone", "hard-lockup", "soft-lockup", "rcu-stall")
 NO_CODE = re.compile(r"kernel tried to execute NX-protected page")
 # Complaining under a lock of its own, the kernel's memory checker breaks the order of its
@@ -115,6 +116,7 @@ class Report:
     role: str = "at"
     unsafe: str = ""  # the interrupts that a lock lets in wrongly
     waits: int = 9  # of the locks held, the one that lets wait least: its number
+    doubted: str = ""  # the last entry with a name that the unwinder was not sure of
     sure: bool = False  # the trace has come to an entry that the unwinder is sure of
 
     @property
@@ -154,9 +156,12 @@ class Report:
         if self.frameless and before in TOP:
             line = line.replace("? ", "", 1)
         place = _place(line, self.module, sections)
-        if self.frameless and first_sure and before.startswith("? "):
-            place = _place(before[2:], self.module, sections) or place
-        if NO_CODE.match(self.headline) and EXACT.match(line):
+        if match := DOUBTED.match(line):
+            self.doubted = match[1]
+        if self.frameless and first_sure:
+            place = _place(self.doubted, self.module, sections) or place
+        # There is no code; or it is whatever came to need the last bytes of a stack.
+        if EXACT.match(line) and (NO_CODE.match(self.headline) or name == "stack-full"):
             place = None
         word = self._word(line)
         if len(self.lines) > 1 and self.lines[-2].startswith(ATOMIC_SINCE) and place:

@@ -11,8 +11,8 @@ static noinline int stack_depth(int depth)
 {
 	char buf[200];
 
-	memset(buf, depth, sizeof(buf)); /* guilty: at */
-	depth = depth < INT_MAX ? stack_depth(depth + 1) : 0;
+	memset(buf, depth, sizeof(buf));
+	depth = depth < INT_MAX ? stack_depth(depth + 1) : 0; /* guilty: at */
 	OPTIMIZER_HIDE_VAR(depth);
 	return buf[depth & 127];
 }
