@@ -127,7 +127,7 @@ static ssize_t mailbox_write(struct file *file, const char __user *text, size_t 
 		letter->posted_ms = ktime_to_ms(ktime_get());
 		list_add_tail(&letter->in_box, &box->letters);
 		WRITE_ONCE(box->count, box->count + 1);
-		box->written++;
+		WRITE_ONCE(box->written, box->written + 1);
 		mutex_unlock(&box->lock);
 		wake_up_interruptible_all(&box->waiting);
 	}
@@ -190,7 +190,7 @@ static ssize_t mailbox_read(struct file *file, char __user *text, size_t room, l
 		list_add(&letter->in_box, &box->letters);
 	} else {
 		WRITE_ONCE(box->count, box->count - 1);
-		box->read++;
+		WRITE_ONCE(box->read, box->read + 1);
 	}
 	mutex_unlock(&box->lock);
 	up(&box->reading);
@@ -231,7 +231,7 @@ static int mailbox_clear(struct mailbox *box)
 	list_splice_init(&box->letters, &waste);
 	/* The open one stays: it is on no list. */
 	dropped = box->count - !!box->open;
-	box->cleared += dropped;
+	WRITE_ONCE(box->cleared, box->cleared + dropped);
 	WRITE_ONCE(box->count, !!box->open);
 	mutex_unlock(&box->lock);
 	list_for_each_entry_safe(letter, next, &waste, in_box) {
@@ -275,7 +275,7 @@ static int mailbox_time(struct mailbox *box, u32 every_ms, u32 keep_ms)
 	}
 	mutex_lock(&box->lock);
 	WRITE_ONCE(box->every_ms, every_ms);
-	box->keep_ms = keep_ms;
+	WRITE_ONCE(box->keep_ms, keep_ms);
 	mutex_unlock(&box->lock);
 	timer_delete_sync(&box->clock);
 	cancel_work_sync(&box->postman);
@@ -309,7 +309,7 @@ static void mailbox_postman(struct work_struct *work)
 		    ktime_to_ms(ktime_get()) - letter->posted_ms > box->keep_ms) {
 			list_del(&letter->in_box);
 			WRITE_ONCE(box->count, box->count - 1);
-			box->expired++;
+			WRITE_ONCE(box->expired, box->expired + 1);
 		} else {
 			letter = NULL;
 		}
