@@ -362,32 +362,33 @@ class LabKernels(unittest.TestCase):
         self.assertEqual((both, alone), (["invalid-free"], ["circular-locking"]))
 
     def test_who_called_code_that_is_gone(self) -> None:
-        (report,) = klog.reports([
-            "BUG: unable to handle page fault for address: ffffc90000039000",
-            "#PF: supervisor instruction fetch in kernel mode",
-            "RIP: 0010:0xffffc90000039000",
-            "Call Trace:",
-            " <TASK>",
-            " ? caller+0x26/0x30 [kmsgpipe_wait]",
-            " above+0xe/0x1000 [kmsgpipe_wait]",
-        ], MODULE)  # fmt: skip
-        self.assertEqual(report.places["at"], ("caller", 0x25))
+        caller = " ? caller+0x26/0x30 [kmsgpipe_wait]"
+        stale = " ? stale+0x10/0x30 [kmsgpipe_wait]"
+        for above in ([caller],
+                      [" ? show_regs+0x61/0x70", stale, " ? vfree+0x26/0x30", caller],
+                      [" ? show_regs+0x61/0x70", caller, " ? 0xffffffffa0006000"]):  # fmt: skip
+            (report,) = klog.reports([
+                "BUG: unable to handle page fault for address: ffffc90000039000",
+                "#PF: supervisor instruction fetch in kernel mode",
+                "RIP: 0010:0xffffc90000039000",
+                "Call Trace:",
+                " <TASK>",
+                *above,
+                " above+0xe/0x1000 [kmsgpipe_wait]",
+                stale,
+                " do_one_initcall+0x4e/0x310",
+            ], MODULE)  # fmt: skip
+            self.assertEqual(report.places["at"], ("caller", 0x25), above)
 
-    def test_who_called_it_below_leftovers_of_the_report_itself(self) -> None:
+    def test_who_went_too_deep(self) -> None:
         (report,) = klog.reports([
-            "BUG: unable to handle page fault for address: ffffc90000039000",
-            "#PF: supervisor instruction fetch in kernel mode",
+            "BUG: TASK stack guard page was hit at ffffc90000187ff8",
+            "RIP: 0010:deeper+0x9/0x30 [kmsgpipe_wait]",
             "Call Trace:",
             " <TASK>",
-            " ? show_regs+0x61/0x70",
-            " ? stale+0x10/0x30 [kmsgpipe_wait]",
-            " ? vfree+0x26/0x30",
-            " ? caller+0x26/0x30 [kmsgpipe_wait]",
-            " above+0xe/0x1000 [kmsgpipe_wait]",
-            " ? stale+0x10/0x30 [kmsgpipe_wait]",
-            " do_one_initcall+0x4e/0x310",
+            " deeper+0x1c/0x30 [kmsgpipe_wait]",
         ], MODULE)  # fmt: skip
-        self.assertEqual(report.places["at"], ("caller", 0x25))
+        self.assertEqual((report.kind.name, report.places["at"]), ("stack-full", ("deeper", 0x1B)))
 
     def test_who_called_what_is_no_code(self) -> None:
         (report,) = klog.reports([
