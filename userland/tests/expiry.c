@@ -784,12 +784,21 @@ SOLO(expiry_is_logged,
 
 /* -- unloading ---------------------------------------------------------------------- */
 
+/* How long a jiffy is: 4 ms on Debian's kernels. The coarse clocks advance by it. */
+static long jiffy_ns(void)
+{
+	struct timespec jiffy;
+
+	clock_getres(CLOCK_MONOTONIC_COARSE, &jiffy);
+	return jiffy.tv_nsec;
+}
+
 static void unload_in_a_phase(int round)
 {
-	struct timespec moment = { .tv_nsec = round % 20 * 400000 };
+	/* The timer goes off at every jiffy: two of them, in twenty steps. */
+	struct timespec moment = { .tv_nsec = round % 20 * (jiffy_ns() / 10) };
 	int fd;
 
-	/* The timer goes off at every jiffy; a jiffy is 4 ms, or less. */
 	expect_value(module_load("cleanup_interval_ms=1 ttl_ms=2 max_msgs=200"), 0);
 	fd = device_open(O_RDWR);
 	device_send_numbers(fd, 0, 10);
@@ -849,15 +858,16 @@ static volatile bool *work_waits;
  */
 static long call_keep_work_waiting(struct caller *self)
 {
+	const long long enough = 5 * jiffy_ns() / 1000000;
 	long long start;
 
 	run_on_cpu(0);
 	keep_the_cpu(true);
 	expect_value(set_cleanup(self->fd, 1, 1), 0);
 	close(self->fd);
-	/* Until we are killed. The first five jiffies are for the timer, a jiffy is 4 ms. */
+	/* Until we are killed. The first five jiffies are for the timer. */
 	for (start = now_ms(); now_ms() - start < MOST_KEPT_MS; )
-		*work_waits = now_ms() - start > 20;
+		*work_waits = now_ms() - start > enough;
 	keep_the_cpu(false);
 	return 0;
 }
