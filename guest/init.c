@@ -54,6 +54,8 @@
 #include <grp.h>
 #include <unistd.h>
 
+#include "kmemleak.h"
+
 #define MAX_ARGS 32
 #define ASLEEP_TRIES 2000
 
@@ -726,6 +728,7 @@ int main(void)
 	sigset_t child;
 
 	mount_all();
+	shorten_leak_age();
 	setenv("PATH", "/usr/local/bin:/bin:/sbin", 1);
 	if (tty_path(name ? name : "ttyS1", path, sizeof(path)))
 		port = open_tty(path, 0);

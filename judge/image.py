@@ -42,7 +42,7 @@ TESTS, TESTS_32 = "bin/kmsgpipe-test", "bin/kmsgpipe-test32"
 BENCH = "bin/kmsgpipe-bench"
 
 PROGRAMS = {
-    "init": Program(("guest/init.c",)),
+    "init": Program(("guest/init.c", "guest/kmemleak.c", "guest/*.h")),
     "bin/sudo": Program(("guest/sudo.c",), mode=0o4755),
     "bin/nonblock": Program(("guest/nonblock.c",)),
     "bin/ioctl": Program(("userland/ioctl/ioctl.c",)),

@@ -447,10 +447,10 @@ bug; its guilty lines are marked.
 
 Some reports take their time:
 
-- **Leaks** are looked for once, after all tests, on a kernel with `CONFIG_DEBUG_KMEMLEAK`. A
-  scan reads all memory, and an object must be five seconds old before kmemleak tells of it.
-  The process that allocated the object says which test it was. A VM that is given up because
-  of another report is not scanned: fix that report first.
+- **Leaks** are looked for once, after all tests, on a kernel with `CONFIG_DEBUG_KMEMLEAK`:
+  by two scans of all memory, which take about a second each. The process that allocated the
+  object says which test it was. A VM that is given up because of another report is not
+  scanned: fix that report first.
 - **Hung tasks** are reported after three seconds, times the factor for slow machines: before
   the test's time-out, so that the report belongs to the test. The verdict is `unkillable`
   all the same, for no signal reaches such a process.
