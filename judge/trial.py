@@ -265,6 +265,7 @@ class _Round:
         self.details: dict[str, str] = {}
         self.leaks = leaks.Leaks()
         self.loaded: dict[str, list[dict[str, int]]] = {}  # by test: where the module was
+        self.place: dict[str, int] | None = None  # where it was loaded to last
         self.said_log: list[str] = []  # what the runner adds from the kernel's log
         self.ended = False
 
@@ -320,9 +321,10 @@ class _Round:
             pass
         elif (match := leaks.LOOKING.match(line)) and not self.current:
             self._allow(float(match[1]))
-            # Seconds in which this VM waits for its memory to be old enough.
+            # The rest are seconds of scanning; another VM's tests need not wait for that.
             self.turn.give_up()
         elif (starts := leaks.sections(line)) is not None:
+            self.place = starts
             self.loaded.setdefault(self.current, []).append(starts)
         elif match := DETAIL.match(line):
             self.details.setdefault(match[1], match[2])
@@ -342,6 +344,7 @@ class _Round:
             self._distrust(f"the test program announced {name} out of turn", name)
             return
         self.current = name
+        self.loaded[name] = [self.place] if self.place else []
         self.details, self.said_log = {}, []
         self.began = time.monotonic()
         self.granted, self.took = seconds, 0.0

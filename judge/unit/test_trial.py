@@ -413,6 +413,18 @@ class KernelLog(TrialCase):
         a = self.judge(script, [*run("ab", 1), *run("c", 2)])["a"]
         self.assertEqual((a.verdict, a.saw, len(a.reports)), ("time-out", "nothing", 1))
 
+    def test_where_the_module_was_loaded_to_holds_until_told_otherwise(self) -> None:
+        first, second = "# text .text=0x1000", "# text .text=0x2000"
+        script = [*run("a", 1, said=(first,)), *run("ab", 2, said=(second,)), *run("c", 3, WARNING)]
+        with mock.patch.object(trial.klog, "sections", return_value=()) as asked:
+            self.judge(script)
+            self.assertEqual([call.args[1] for call in asked.mock_calls], [{".text": 0x2000}])
+            asked.reset_mock()
+            self.judge([*run("a", 1, said=(first,)), *run("ab", 2, WARNING, said=(second,))],
+                       [*run("c", 1, WARNING), "@exit 0"])  # fmt: skip
+            self.assertEqual([call.args[1] for call in asked.mock_calls],
+                             [{".text": 0x1000}, {".text": 0x2000}])  # fmt: skip
+
     def test_the_end_mark_comes_later_than_the_result(self) -> None:
         script = ["# begin a 0.2", log("judge: begin a"), "ok 1 a", log("judge: end a"),
                   *run("ab", 2), *run("c", 3), "@exit 0"]  # fmt: skip

@@ -21,7 +21,7 @@
  *	                        cannot-load or cannot-unload
  *	# did:/wanted:/saw:/note: TEXT
  *	# log: TEXT             what the kernel log has of the test
- *	# text .SECTION=ADDRESS... the module was loaded to there
+ *	# text .SECTION=ADDRESS... the module was loaded to there, and is until told otherwise
  *	# leaks SECONDS         all tests have ended; looking for lost memory has SECONDS
  *	# leak NAME             a test has lost memory; lines "# | TEXT" say which
  */
@@ -793,6 +793,7 @@ int main(int argc, char **argv)
 		every_nth = 10;
 	watch_for_hung_tasks();
 	expedite_grace_periods();
+	share_what_is_told();
 	for (size_t i = 0; i < count; i++)
 		if (!run_test(&runs[i], i + 1))
 			return 1;

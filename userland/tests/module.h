@@ -5,6 +5,12 @@
 
 #include <stdbool.h>
 
+/*
+ * Each module_load() tells the host where the module is, unless it was told so before. To be
+ * called once, by the runner: what one of its processes has told, the others need not repeat.
+ */
+void share_what_is_told(void);
+
 /* Like insmod: 0, or -1 with errno. @params may be NULL. */
 int module_load(const char *params);
 
