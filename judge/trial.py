@@ -12,7 +12,7 @@ import os
 import re
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import Mapping, Sequence
 
@@ -45,6 +45,8 @@ SPLIT_FROM = 12
 UNKNOWN_MS = 40
 GUEST_MODULE = "/tmp/{module}.ko"
 GUEST_TESTS = "/tmp/tests"
+# Who opens it for writing says that the other two are there.
+GUEST_BEGIN = "/tmp/begin"
 LOADS = "module_loads_and_unloads"
 
 BEGIN = re.compile(r"^# begin (\S+) (\d+(?:\.\d+)?)$")
@@ -79,23 +81,42 @@ class Lane:
     def __init__(self, machine: Machine, names: list[str]):
         self.machine = machine
         self.names = names
+        self._coming: Future[Vm] | None = None  # what start() has begun
         self._resuming: Resuming | None = None
+        self._abandoned = False
 
-    def start(self) -> None:
-        """Lets the VM come back while the caller does something else."""
+    def start(self, stage: Stage, starter: Executor) -> None:
+        """Lets the VM come back, as far as it can be without a module, in another thread."""
+        self._coming = starter.submit(self._start, stage)
+
+    def _start(self, stage: Stage) -> Vm:
+        """The VM, and in it the test program: it sees how slow the machine is, and waits."""
         self._resuming = Resuming(self.machine)
+        if self._abandoned:
+            self._resuming.abandon()
+        vm = self._resuming.ready()
+        vm.command(
+            "run", "0", "/bin/kmsgpipe-test", "--stage", str(stage.number),
+            "--name", stage.module, "--module", GUEST_MODULE.format(module=stage.module),
+            "--tests", GUEST_TESTS, "--begin", GUEST_BEGIN,
+        )  # fmt: skip
+        return vm
 
-    def vm(self) -> Vm:
-        if not self._resuming:
-            self.start()
-        return self._resuming.ready()
+    def vm(self, stage: Stage) -> Vm:
+        return self._coming.result() if self._coming else self._start(stage)
 
     def abandon(self) -> None:
         """From another thread: whoever waits for the VM gets VmGone."""
+        self._abandoned = True
         if self._resuming:
             self._resuming.abandon()
 
     def close(self) -> None:
+        coming, self._coming = self._coming, None
+        if coming and not coming.cancel():
+            if not coming.done():
+                self.abandon()
+            wait([coming])
         if self._resuming:
             self._resuming.close()
         self._resuming = None
@@ -205,7 +226,7 @@ class Trial:
                         break
                     self.vms += 1
                     try:
-                        vm = lane.vm()
+                        vm = lane.vm(self.stage)
                     except VmGone:
                         if self._stopped:
                             break
@@ -270,15 +291,11 @@ class _Round:
         self.ended = False
 
     def run(self) -> None:
-        stage = self.trial.stage
-        path = GUEST_MODULE.format(module=stage.module)
+        path = GUEST_MODULE.format(module=self.trial.stage.module)
         try:
             self.vm.put(path, self.trial.built.stripped)
             self.vm.put(GUEST_TESTS, "\n".join(self.names).encode())
-            self.vm.command(
-                "run", "0", "/bin/kmsgpipe-test", "--stage", str(stage.number),
-                "--name", stage.module, "--module", path, "--tests", GUEST_TESTS,
-            )  # fmt: skip
+            self.vm.touch(GUEST_BEGIN)
             self.deadline = time.monotonic() + IDLE_SECONDS
             while not self.ended:
                 self._wait_line()

@@ -145,10 +145,11 @@ def run_tests(
 ) -> tuple[list[Verdict], Built | None]:
     """Judges one stage, and remembers it if it is the student's."""
     lanes = deal(judging.machine, judging.tests, costs.known())
+    # While the compiler works the VMs come back to life, one after the other: it needs a CPU, too.
+    starter = ThreadPoolExecutor(1)
     try:
-        # The VMs come back to life while the compiler works.
         for lane in lanes:
-            lane.start()
+            lane.start(judging.stage, starter)
         built = get()
         if not built:
             judging.note_not_compiled()
@@ -161,6 +162,7 @@ def run_tests(
     finally:
         for lane in lanes:
             lane.close()
+        starter.shutdown()
     judging.note(verdicts)
     costs.remember(verdicts)
     return verdicts, built

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -44,6 +46,74 @@ class Deal(unittest.TestCase):
     def test_few_tests_share_a_vm(self) -> None:
         names = [f"t{number}" for number in range(trial.SPLIT_FROM - 1)]
         self.assertEqual(self.deal([info(name, 1) for name in names], {}), [(1, names)])
+
+
+class Ahead(unittest.TestCase):
+    """A lane's VM comes back before it is needed."""
+
+    def setUp(self) -> None:
+        self.vms: list[SlowResuming] = []
+        patch = mock.patch.object(trial, "Resuming", self.resume)
+        patch.start()
+        self.addCleanup(patch.stop)
+        self.starter = ThreadPoolExecutor(1)
+        self.addCleanup(self.starter.shutdown)
+        self.lanes = [trial.Lane(None, ["a"]), trial.Lane(None, ["b"])]
+        for lane in self.lanes:
+            lane.start(STAGE, self.starter)
+
+    def resume(self, _: object) -> "SlowResuming":
+        self.vms.append(SlowResuming())
+        return self.vms[-1]
+
+    def test_one_after_the_other_and_as_far_as_it_gets_without_a_module(self) -> None:
+        while not self.vms:
+            time.sleep(0.001)
+        self.assertEqual(len(self.vms), 1)
+        self.vms[0].go.set()
+        self.assertIs(self.lanes[0].vm(STAGE), self.vms[0].vm)
+        self.assertIn("/bin/kmsgpipe-test", self.vms[0].vm.command.call_args.args)
+        for lane in self.lanes:
+            lane.close()
+        self.assertTrue(all(vm.closed for vm in self.vms))
+
+    def test_nobody_waits_for_it(self) -> None:
+        for lane in reversed(self.lanes):
+            lane.close()
+        self.assertLessEqual(len(self.vms), 1)  # the second one never began
+        self.assertTrue(all(vm.closed for vm in self.vms))
+
+    def test_abandoned_before_it_began(self) -> None:
+        self.lanes[1].abandon()
+        while not self.vms:
+            time.sleep(0.001)
+        self.vms[0].go.set()
+        with self.assertRaises(VmGone):
+            self.lanes[1].vm(STAGE)
+        for lane in self.lanes:
+            lane.close()
+
+
+class SlowResuming:
+    """Is ready when somebody says go, or wants no more of it."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.vm = mock.Mock()
+        self.abandoned = self.closed = False
+
+    def ready(self) -> mock.Mock:
+        self.go.wait(60)
+        if self.abandoned:
+            raise VmGone("nobody waits for this VM any more")
+        return self.vm
+
+    def abandon(self) -> None:
+        self.abandoned = True
+        self.go.set()
+
+    def close(self) -> None:
+        self.closed = True
 
 
 class Turns(unittest.TestCase):
@@ -118,6 +188,9 @@ class FakeVm:
             self.names = data.decode().split()
 
     def command(self, *words: str) -> None:
+        pass
+
+    def touch(self, path: str) -> None:
         pass
 
     def has_line(self) -> bool:

@@ -39,6 +39,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -564,8 +565,11 @@ static bool run_test(const struct run *run, int index)
 	return outcome != UNKILLABLE && !at_unload;
 }
 
-/* How much slower than the reference machine? Forks and switches, as the tests do. */
-static void calibrate(void)
+/*
+ * How much slower than the reference machine? Forks and switches, as the tests do; returns how
+ * many milliseconds these took.
+ */
+static double calibrate(void)
 {
 	struct timespec start, end;
 	double ms;
@@ -581,7 +585,7 @@ static void calibrate(void)
 		waitpid(pid, &status, 0);
 	}
 	if (pipe(ab) || pipe(ba))
-		return;
+		return 0;
 	if (!fork()) {
 		for (int i = 0; i < 50; i++)
 			if (read(ab[0], &byte, 1) != 1 || write(ba[1], &byte, 1) != 1)
@@ -601,7 +605,7 @@ static void calibrate(void)
 	scale = ms > REFERENCE_MS ? ms / REFERENCE_MS : 1.0;
 	/* The host believes no more than that. */
 	scale = scale < MOST_SCALE ? scale : MOST_SCALE;
-	printf("# scale %.2f (calibration took %.1f ms)\n", scale, ms);
+	return ms;
 }
 
 /*
@@ -669,6 +673,23 @@ static size_t read_names(const char *path, struct run *runs, size_t max)
 	return count;
 }
 
+/*
+ * Until somebody opens the file for writing. If that was before us there is a file by now, and
+ * no wait.
+ */
+static void wait_for(const char *path)
+{
+	int fd;
+
+	mkfifo(path, 0600);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0) {
+		perror(path);
+		exit(2);
+	}
+	close(fd);
+}
+
 static void list_all(void)
 {
 	for (const struct run *run = next_run(NULL); run; run = next_run(run)) {
@@ -702,7 +723,8 @@ static void usage(FILE *to)
 {
 	fprintf(to, "usage: kmsgpipe-test --stage N --name MODULE --module FILE --tests FILE\n"
 		    "       kmsgpipe-test --list\n"
-		    "Runs the tests that FILE names, one a line, as root, and reports in KTAP.\n");
+		    "Runs the tests that FILE names, one a line, as root, and reports in KTAP.\n"
+		    "With --begin FILE it waits, and is silent, until somebody writes to that FILE.\n");
 }
 
 int main(int argc, char **argv)
@@ -712,6 +734,7 @@ int main(int argc, char **argv)
 		{ "module", required_argument, NULL, 'm' },
 		{ "name", required_argument, NULL, 'n' },
 		{ "tests", required_argument, NULL, 't' },
+		{ "begin", required_argument, NULL, 'g' },
 		{ "list", no_argument, NULL, 'l' },
 		{ "help", no_argument, NULL, 'h' },
 		/* What become_32_bits() says: not for people. */
@@ -722,7 +745,8 @@ int main(int argc, char **argv)
 		{ NULL, 0, NULL, 0 },
 	};
 	static struct run runs[MAX_TESTS];
-	const char *tests_path = NULL, *body_of = NULL;
+	const char *tests_path = NULL, *begin_path = NULL, *body_of = NULL;
+	double took;
 	size_t count;
 	sigset_t child;
 	int opt;
@@ -740,6 +764,9 @@ int main(int argc, char **argv)
 			break;
 		case 't':
 			tests_path = optarg;
+			break;
+		case 'g':
+			begin_path = optarg;
 			break;
 		case 'l':
 			list_all();
@@ -768,7 +795,6 @@ int main(int argc, char **argv)
 	if (body_of)
 		run_body(body_of, report_fd);
 
-	count = read_names(tests_path, runs, MAX_TESTS);
 	/* A file: a program that a test executes can map it, too. */
 	report_fd = memfd_create("report", MFD_CLOEXEC);
 	if (report_fd < 0 || ftruncate(report_fd, sizeof(*report))) {
@@ -787,13 +813,17 @@ int main(int argc, char **argv)
 	sigaddset(&child, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &child, NULL);
 
-	printf("KTAP version 1\n1..%zu\n", count);
-	calibrate();
+	took = calibrate();
 	if (leaks_are_watched())
 		every_nth = 10;
 	watch_for_hung_tasks();
 	expedite_grace_periods();
 	share_what_is_told();
+	if (begin_path)
+		wait_for(begin_path);
+	count = read_names(tests_path, runs, MAX_TESTS);
+	printf("KTAP version 1\n1..%zu\n", count);
+	printf("# scale %.2f (calibration took %.1f ms)\n", scale, took);
 	for (size_t i = 0; i < count; i++)
 		if (!run_test(&runs[i], i + 1))
 			return 1;
