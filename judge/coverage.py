@@ -313,7 +313,7 @@ def run_stage(stage: Stage, built: Built, machine: Machine,
     data: list[bytes] = []
     trial = Trial(stage, built, machine, tests)
     trial.on_vm_done = lambda vm: data.append(fetch(vm, notes))
-    verdicts = trial.run(deal(machine, tests, costs.known()))
+    verdicts = trial.run(deal(machine, tests, costs.known(machine)))
     return counts_of(stage, notes, data), verdicts
 
 

@@ -106,7 +106,8 @@ def soak(stage: Stage, built: Built, machine: Machine, tests: list[TestInfo], co
     """Judges one module count times, into the record."""
     for number in range(1, count + 1):
         start = time.monotonic()
-        verdicts = Trial(stage, built, machine, tests).run(deal(machine, tests, costs.known()))
+        lanes = deal(machine, tests, costs.known(machine))
+        verdicts = Trial(stage, built, machine, tests).run(lanes)
         record.add(number, verdicts)
         passed = sum(verdict.passed for verdict in verdicts)
         different = len(record.differing())

@@ -144,7 +144,7 @@ def run_tests(
     judging: Judging, get: Callable[[], Built | None], on_verdict: Callable[[Verdict, Built], None]
 ) -> tuple[list[Verdict], Built | None]:
     """Judges one stage, and remembers it if it is the student's."""
-    lanes = deal(judging.machine, judging.tests, costs.known())
+    lanes = deal(judging.machine, judging.tests, costs.known(judging.machine))
     # While the compiler works the VMs come back to life, one after the other: it needs a CPU, too.
     starter = ThreadPoolExecutor(1)
     try:
@@ -164,7 +164,7 @@ def run_tests(
             lane.close()
         starter.shutdown()
     judging.note(verdicts)
-    costs.remember(verdicts)
+    costs.remember(judging.machine, verdicts)
     return verdicts, built
 
 

@@ -132,7 +132,7 @@ class Right:
         return [test for test in known if test.judges(self.stage.number)]
 
     def lanes(self, machine: Machine, tests: Sequence[TestInfo]) -> list[Lane]:
-        return deal(machine, tests, costs.known())
+        return deal(machine, tests, costs.known(machine))
 
     def enough(self, verdict: Verdict) -> bool:
         return False
