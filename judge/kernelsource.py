@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Iterator
 
-from . import arch, cache, debian, download, progress
+from . import arch, cache, debian, progress
 from .errors import CannotTest, UsageError
 
 # The kernel that the course is written for.
@@ -124,6 +124,9 @@ def version(tree: Path) -> str:
 
 def _from_kernel_org() -> Source:
     """The newest kernel of our series."""
+    # Here: the network is a fifth of what Python would load at each start, and is used but once.
+    from . import download
+
     mirror = os.environ.get("KERNEL_MIRROR", "").rstrip("/") or MIRROR
     folder = f"{mirror}/v{SERIES.split('.')[0]}.x"
     print(f"looking for the newest Linux {SERIES} at {folder}", flush=True)
