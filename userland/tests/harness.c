@@ -118,8 +118,13 @@ long long now_ms(void)
 	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
 
-/* When a test should give up waiting; set in its own process. */
-static long long give_up_ms;
+/* When a test should give up waiting, and begin no more rounds; set in its own process. */
+static long long give_up_ms, hurry_ms;
+
+bool another_round(int round, int least, int many)
+{
+	return round < least || (round < many && now_ms() < hurry_ms);
+}
 
 /*
  * Or before that, when all CPUs together have had nothing to do for so long: who waits for
@@ -150,6 +155,7 @@ static void begin_waiting(double seconds)
 	double most = seconds * IDLE_SHARE;
 
 	give_up_ms = now_ms() + (long long)(seconds * 800);
+	hurry_ms = now_ms() + (long long)(seconds * 333);
 	idle_until = idle_seconds() + most * sysconf(_SC_NPROCESSORS_ONLN);
 	/* It cannot be true before. */
 	next_look_ms = now_ms() + (long long)(most * 1000);

@@ -137,6 +137,13 @@ double time_scale(void);
  */
 int rounds(int many);
 
+/*
+ * True for each round from 0 up to @many; or up to @least, once a third of the test's time is
+ * over. For what is seen by chance only, and more surely the more often it is tried: how long a
+ * try takes differs more between kernels than the calibration tells.
+ */
+bool another_round(int round, int least, int many);
+
 /* Milliseconds since some moment, for deadlines. */
 long long now_ms(void);
 
