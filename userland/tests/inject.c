@@ -29,17 +29,18 @@
 
 /*
  * What can fail, in words, and what the kernel calls it. Each has its turn, and is counted alone:
- * where a driver allocates now and then only, a copy would have now this number, now that.
+ * where a driver allocates now and then only, a copy would have now this number, now that. And
+ * the slab allocator takes a page now and then only: an allocation behind it would be left out.
  */
 static const struct sort {
-	const char *word, *kinds[2];
+	const char *word, *kind;
 } sorts[] = {
-	{ "allocation", { "failslab", "fail_page_alloc" } },
-	{ "user copy", { "fail_usercopy" } },
+	{ "allocation", "failslab" },
+	{ "page allocation", "fail_page_alloc" },
+	{ "user copy", "fail_usercopy" },
 };
 
 #define SORTS (sizeof(sorts) / sizeof(sorts[0]))
-#define KINDS (sizeof(sorts[0].kinds) / sizeof(sorts[0].kinds[0]))
 
 static bool set(const char *kind, const char *knob, const char *value)
 {
@@ -136,9 +137,7 @@ static void set_up(const struct sort *counted)
 		    set("fail_page_alloc", "min-order", "0");
 
 	for (const struct sort *sort = sorts; sort < sorts + SORTS; sort++)
-		for (size_t i = 0; i < KINDS && sort->kinds[i]; i++)
-			done = done && set_up_kind(sort->kinds[i],
-						   sort == counted ? counts : none, spared);
+		done = done && set_up_kind(sort->kind, sort == counted ? counts : none, spared);
 	expect(done, "write() to " DEBUGFS "fail*/*", "the kernel makes allocations fail on demand",
 	       "%s: no fault of the module", result(-1));
 }
@@ -176,7 +175,7 @@ static bool make_call(int fail_nth, int n, long (*call)(void), struct outcome *o
 	return !outcome->last;
 }
 
-/* Allocations, or copies: each one fails once; how many there were. */
+/* Of one sort: each fails once; how many there were. */
 static int fail_each_of(const struct sort *sort, int fail_nth, const char *doing,
 			long (*call)(void), void (*check)(const struct outcome *outcome))
 {
