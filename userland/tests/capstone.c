@@ -735,13 +735,14 @@ SOLO(a_batch_is_checked, .both_widths = true,
 }
 
 SOLO(a_batch_of_a_later_version, .both_widths = true,
-     .says = "a longer struct kmsgpipe_batch is taken if the rest is 0, else it gets E2BIG",
+     .says = "a longer struct kmsgpipe_batch: taken if the rest is 0, else E2BIG, or EFAULT",
      .page = "capstone.md#batches", .stages = FROM_STAGE(7))
 {
 	struct {
 		struct kmsgpipe_batch args;
 		uint64_t more;
 	} later = { 0 };
+	struct kmsgpipe_batch *cut;
 	int fd = device_open(O_RDWR | O_NONBLOCK);
 
 	later.args = batch_of_numbers(0, 1)->args;
@@ -750,6 +751,11 @@ SOLO(a_batch_of_a_later_version, .both_widths = true,
 	later.more = 1;
 	expect_errno(ioctl(fd, KMSGPIPE_SEND_BATCH, &later), E2BIG);
 	expect_errno(ioctl(fd, KMSGPIPE_RECV_BATCH, &later), E2BIG);
+	/* The part that we know is there, and nobody can tell whether the rest is 0. */
+	cut = partly_bad_buffer(sizeof(later), sizeof(*cut), true);
+	*cut = later.args;
+	expect_errno(ioctl(fd, KMSGPIPE_SEND_BATCH, cut), EFAULT);
+	expect_errno(ioctl(fd, KMSGPIPE_RECV_BATCH, cut), EFAULT);
 	device_expect_numbers(fd, 0, 1);
 	device_expect_empty(fd);
 }
