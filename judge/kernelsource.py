@@ -124,7 +124,7 @@ def version(tree: Path) -> str:
 
 def _from_kernel_org() -> Source:
     """The newest kernel of our series."""
-    # Here: the network is a fifth of what Python would load at each start, and is used but once.
+    # Here: to load the network takes a tenth of each start, and it is used but once.
     from . import download
 
     mirror = os.environ.get("KERNEL_MIRROR", "").rstrip("/") or MIRROR
