@@ -32,7 +32,7 @@ CHUNK = 1 << 20
 # A file that is younger may change once more without a new time (see git's "racy" index).
 SETTLED_NS = 2 * 10**9
 # Saved VMs to keep: one for each kernel and each state of the tests, lately used.
-KEEP = 12
+KEEP = 20
 
 
 @lru_cache(maxsize=None)

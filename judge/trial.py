@@ -16,7 +16,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import Mapping, Sequence
 
-from . import klog, leaks
+from . import cmdline, klog, leaks
 from .build import Built
 from .snapshot import Resuming
 from .stages import Stage
@@ -87,11 +87,11 @@ class Lane:
 
     def start(self, stage: Stage, starter: Executor) -> None:
         """Lets the VM come back, as far as it can be without a module, in another thread."""
-        self._coming = starter.submit(self._start, stage)
+        self._coming = starter.submit(self._start, stage, self.machine)
 
-    def _start(self, stage: Stage) -> Vm:
+    def _start(self, stage: Stage, machine: Machine) -> Vm:
         """The VM, and in it the test program: it sees how slow the machine is, and waits."""
-        self._resuming = Resuming(self.machine)
+        self._resuming = Resuming(machine)
         if self._abandoned:
             self._resuming.abandon()
         vm = self._resuming.ready()
@@ -103,7 +103,11 @@ class Lane:
         return vm
 
     def vm(self, stage: Stage) -> Vm:
-        return self._coming.result() if self._coming else self._start(stage)
+        return self._coming.result() if self._coming else self._start(stage, self.machine)
+
+    def other_vm(self, stage: Stage, machine: Machine) -> Vm:
+        """In place of the lane's own, which has been closed."""
+        return self._start(stage, machine)
 
     def abandon(self) -> None:
         """From another thread: whoever waits for the VM gets VmGone."""
@@ -155,6 +159,11 @@ def halves(tests: Sequence[TestInfo], costs: Mapping[str, int]) -> list[list[Tes
     return [[test for test in tests if test in share] for share in shares]
 
 
+def lean(machine: Machine) -> Machine:
+    """The machine that tests begin on. What it does not tell, a Trial asks `machine` itself."""
+    return replace(machine, options=cmdline.lean(machine.options))
+
+
 def deal(machine: Machine, tests: Sequence[TestInfo], costs: Mapping[str, int]) -> list[Lane]:
     """The races go into a VM with two CPUs, all other tests into two VMs with one CPU each.
 
@@ -166,7 +175,7 @@ def deal(machine: Machine, tests: Sequence[TestInfo], costs: Mapping[str, int]) 
     if len(shares[0]) >= SPLIT_FROM:
         shares[:1] = halves(shares[0], costs)
     return [
-        Lane(replace(machine, cpus=share[0].cpus), [test.name for test in share])
+        Lane(replace(lean(machine), cpus=share[0].cpus), [test.name for test in share])
         for share in shares if share
     ]  # fmt: skip
 
@@ -184,6 +193,9 @@ class Trial:
         self.machine = machine
         self.tests = {test.name: test for test in tests}
         self.verdicts: dict[str, Verdict] = {}
+        # Of tests that are run again, in a VM whose kernel tells more: what they are worth if
+        # it does not.
+        self.first: dict[str, Verdict] = {}
         self.vms = 0
         self.scale = 1.0
         self.on_verdict = lambda verdict: None
@@ -221,23 +233,41 @@ class Trial:
             while True:
                 with Turn(self._turns) as turn:
                     left = [name for name in lane.names if name not in self.verdicts]
+                    again = [name for name in left if name in self.first]
                     why = self._hopeless()
-                    if not left or why or self._stopped:
+                    if not left or (why and not again) or self._stopped:
                         break
-                    self.vms += 1
                     try:
-                        vm = lane.vm(self.stage)
+                        vm = self._next_vm(lane, again)
                     except VmGone:
                         if self._stopped:
                             break
                         raise
-                    _Round(self, vm, left, turn).run()
+                    _Round(self, vm, again or left, turn).run()
                     self.on_vm_done(vm)
                     lane.close()
         finally:
             lane.close()
         for name in left if why else ():
             self.record(Verdict(self.tests[name], False, "not-run", note=why))
+
+    def _next_vm(self, lane: Lane, again: Sequence[str]) -> Vm:
+        if again:
+            return lane.other_vm(self.stage, replace(self.machine, cpus=lane.machine.cpus))
+        self.vms += 1
+        return lane.vm(self.stage)
+
+    def tells_more_again(self, verdict: Verdict, machine: Machine) -> bool:
+        """Would the kernel, run with all of its options, say who allocated what was damaged?
+
+        Once, for the first such test: the next ones mostly fail for the same reason.
+        """
+        return (
+            not self.first
+            and cmdline.remembers(self.machine.options)
+            and not cmdline.remembers(machine.options)
+            and any(klog.ALLOCATORS.match(report.headline) for report in verdict.reports)
+        )
 
     def _hopeless(self) -> str:
         loads = self.verdicts.get(LOADS)
@@ -253,6 +283,12 @@ class Trial:
         if not self.patience or late < self.patience:
             return ""
         return f"{late} tests waited in vain until their time was up"
+
+    def put_off(self, verdict: Verdict) -> None:
+        """This is what the test is worth, should it not show the same when it is run again."""
+        with self._lock:
+            self.first[verdict.test.name] = verdict
+            self.verdicts.pop(verdict.test.name, None)
 
     def record(self, verdict: Verdict) -> None:
         """Keeps a verdict, and shows those whose turn has come: in the order of the tests."""
@@ -288,6 +324,7 @@ class _Round:
         self.loaded: dict[str, list[dict[str, int]]] = {}  # by test: where the module was
         self.place: dict[str, int] | None = None  # where it was loaded to last
         self.said_log: list[str] = []  # what the runner adds from the kernel's log
+        self.put_off = False  # a test is to be run again before it has a verdict
         self.ended = False
 
     def run(self) -> None:
@@ -305,7 +342,7 @@ class _Round:
             self._late(self._log_lines())
             self._tell_leaks()
         missing = [name for name in self.names if name not in self.trial.verdicts]
-        if missing and not self.trial.verdicts.keys() & set(self.names):
+        if missing and not self.put_off and not self.trial.verdicts.keys() & set(self.names):
             # Not one result came of this VM; the next one would fare no better.
             self._record(missing[0], "hung", saw=self.why)
 
@@ -436,8 +473,8 @@ class _Round:
     def _add(self, before: Verdict, reports: list[klog.Report], log: list[str], note: str) -> None:
         """Reports that came to light when a test had its verdict already."""
         verdict = "kernel-report" if before.passed else before.verdict
-        self.trial.record(replace(before, passed=False, verdict=verdict, reports=reports, log=log,
-                                  note=before.note or note))  # fmt: skip
+        self._settle(replace(before, passed=False, verdict=verdict, reports=reports, log=log,
+                             note=before.note or note))  # fmt: skip
 
     def _reports(self, name: str, lines: list[str]) -> list[klog.Report]:
         """The reports in the log of a test."""
@@ -486,4 +523,13 @@ class _Round:
         self._finish(False, verdict, came=False, saw=saw)
 
     def _record(self, name: str, verdict: str, passed: bool = False, **more: object) -> None:
-        self.trial.record(Verdict(self.trial.tests[name], passed, verdict, **more))
+        self._settle(Verdict(self.trial.tests[name], passed, verdict, **more))
+
+    def _settle(self, verdict: Verdict) -> None:
+        """Records it, unless the test run again would tell more; then that is for the next VM."""
+        first = self.trial.first.get(verdict.test.name)
+        if not first and self.trial.tells_more_again(verdict, self.vm.machine):
+            self.trial.put_off(verdict)
+            self.put_off = self.ended = True
+        else:
+            self.trial.record(first if first and not verdict.reports else verdict)

@@ -34,7 +34,7 @@ from .errors import UsageError
 from .kernel import Kernel
 from .stages import BY_NAME, TREE, Stage
 from .tests import TestInfo
-from .trial import LOADS, SIDE_BY_SIDE, Lane, Trial, Verdict, deal
+from .trial import LOADS, SIDE_BY_SIDE, Lane, Trial, Verdict, deal, lean
 from .vm import Machine
 
 FOLDER = TREE / "judge/zoo"
@@ -95,7 +95,7 @@ class Variant:
     def lanes(self, machine: Machine, tests: Sequence[TestInfo]) -> list[Lane]:
         """One VM, as the tests that have to fail would have in `make test`."""
         cpus = max(test.cpus for test in tests)
-        return [Lane(replace(machine, cpus=cpus), [test.name for test in tests])]
+        return [Lane(replace(lean(machine), cpus=cpus), [test.name for test in tests])]
 
     def enough(self, verdict: Verdict) -> bool:
         """It is caught: what else it does wrong, a hang on its way out say, tells no more."""

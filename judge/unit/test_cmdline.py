@@ -21,6 +21,19 @@ class Options(unittest.TestCase):
         self.assertNotIn(cmdline.SLUB_DEBUG, options)
         self.assertEqual(len(options), len(set(options)))
 
+    def test_lean(self) -> None:
+        full = cmdline.options({"CONFIG_AUDIT": "y"})
+        lean = cmdline.lean(full)
+        self.assertTrue(cmdline.remembers(full))
+        self.assertFalse(cmdline.remembers(lean))
+        # Each piece of memory is checked as before.
+        self.assertIn(cmdline.SLUB_DEBUG.replace("FZPU", "FZP"), lean)
+        self.assertEqual(set(full) - {cmdline.SLUB_DEBUG}, set(full) & set(lean))
+
+    def test_nothing_to_spare_with_kasan(self) -> None:
+        options = cmdline.options({"CONFIG_KASAN": "y"})
+        self.assertEqual(cmdline.lean(options), options)
+
 
 if __name__ == "__main__":
     unittest.main()

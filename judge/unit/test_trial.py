@@ -6,15 +6,17 @@ import threading
 import time
 import unittest
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
-from judge import trial
+from judge import cmdline, trial
+from judge.arch import ARCHS
 from judge.build import Built
 from judge.stages import STAGES
 from judge.tests import TestInfo
-from judge.vm import Vm, VmGone
+from judge.vm import Machine, Vm, VmGone
 
 STAGE = STAGES[0]
 WARNING = "WARNING: CPU: 0 PID: 82 at x.c:9 kmsgpipe_write+0x12/0x40 [kmsgpipe_basic]"
@@ -25,11 +27,10 @@ def info(name: str, cpus: int) -> TestInfo:
 
 
 class Deal(unittest.TestCase):
-    machine = SimpleNamespace(cpus=2)
+    machine = Machine(ARCHS[0], "tcg", Path("/image"), Path("/initrd"))
 
     def deal(self, tests: list[TestInfo], costs: dict[str, int]) -> list[tuple[int, list[str]]]:
-        with mock.patch.object(trial, "replace", lambda machine, cpus: SimpleNamespace(cpus=cpus)):
-            lanes = trial.deal(self.machine, tests, costs)
+        lanes = trial.deal(self.machine, tests, costs)
         return [(lane.machine.cpus, lane.names) for lane in lanes]
 
     def test_races_come_last_and_have_two_cpus(self) -> None:
@@ -42,6 +43,13 @@ class Deal(unittest.TestCase):
         costs = {name: 10 for name in names} | {"t5": 10 * (len(names) - 1)}
         dealt = self.deal([info(name, 1) for name in names], costs)
         self.assertEqual(dealt, [(1, ["t5"]), (1, [name for name in names if name != "t5"])])
+
+    def test_their_vms_are_lean(self) -> None:
+        full = replace(self.machine, options=("quiet", cmdline.SLUB_DEBUG))
+        lanes = trial.deal(full, [info("race", 2), info("a", 1)], {})
+        lean = cmdline.lean(full.options)
+        self.assertEqual({lane.machine.options for lane in lanes}, {lean})
+        self.assertNotEqual(lean, full.options)
 
     def test_few_tests_share_a_vm(self) -> None:
         names = [f"t{number}" for number in range(trial.SPLIT_FROM - 1)]
@@ -232,6 +240,9 @@ class FakeVm:
 class TrialCase(unittest.TestCase):
     patience = 0
 
+    machine = Deal.machine
+    lean: Machine | None = None  # what the lane has in its place
+
     def judge(self, *scripts: list, names: tuple = ("a", "ab", "c")) -> dict:
         """The verdicts over these VMs; each further VM says nothing."""
         case = self
@@ -242,10 +253,11 @@ class TrialCase(unittest.TestCase):
 
         class FakeResuming:
             def __init__(self, machine):
-                pass
+                self.machine = machine
 
             def ready(self):
                 vm = FakeVm(rest.pop(0) if rest else [], clock)
+                vm.machine = self.machine
                 case.vms.append(vm)
                 return vm
 
@@ -256,10 +268,10 @@ class TrialCase(unittest.TestCase):
         tests = [TestInfo.parse(f"{name}\t2\t5\tlab1.md\tit works\t64") for name in names]
         with mock.patch.object(trial, "Resuming", FakeResuming), \
              mock.patch.object(trial, "time", SimpleNamespace(monotonic=clock.monotonic)):
-            judged = trial.Trial(STAGE, built, None, tests)
+            judged = trial.Trial(STAGE, built, self.machine, tests)
             judged.patience = self.patience
             judged.on_verdict = lambda v: self.shown.append((v.test.name, v.passed))
-            verdicts = judged.run()
+            verdicts = judged.run([trial.Lane(self.lean, list(names))] if self.lean else ())
         self.seconds = clock.now
         self.assertEqual([v.test.name for v in verdicts], list(names))
         return {v.test.name: v for v in verdicts}
@@ -301,6 +313,62 @@ class Ordinary(TrialCase):
         first, second = [*run("a", 1), "@exit 0"], [*run("ab", 1), *run("c", 2), "@exit 0"]
         self.assertEqual(set(self.words(first, second).values()), {"passed"})
         self.assertEqual(self.vms[1].names, ["ab", "c"])
+
+
+class Again(TrialCase):
+    """A test whose memory is damaged is run once more, where the kernel says who allocated it."""
+
+    machine = replace(Deal.machine, options=(cmdline.SLUB_DEBUG,))
+    lean = replace(machine, options=cmdline.lean(machine.options))
+    headline = "BUG kmalloc-64 (Tainted: G           O      ): Poison overwritten"
+    allocated = "Allocated in kmsgpipe_write+0x5a/0x90 [kmsgpipe_basic] age=3 cpu=0 pid=7"
+
+    def of_a(self, *more: list) -> tuple[dict, list]:
+        verdicts = self.judge([*run("a", 1, self.headline)], *more)
+        return verdicts, [sorted(report.places) for report in verdicts["a"].reports]
+
+    def test_it_tells_more(self) -> None:
+        verdicts, places = self.of_a(
+            [*run("a", 1, self.headline, self.allocated), *run("ab", 2)],
+            [*run("ab", 1), *run("c", 2), "@exit 0"],
+        )
+        self.assertEqual(places, [["kmalloc"]])
+        self.assertEqual([vm.names for vm in self.vms], [["a", "ab", "c"], ["a"], ["ab", "c"]])
+        self.assertEqual([vm.machine for vm in self.vms], [self.lean, self.machine, self.lean])
+        self.assertEqual(self.shown, [("a", False), ("ab", True), ("c", True)])
+
+    def test_it_passes_then_and_has_failed_all_the_same(self) -> None:
+        verdicts, places = self.of_a(
+            [*run("a", 1), "@exit 0"], [*run("ab", 1), *run("c", 2), "@exit 0"]
+        )
+        self.assertEqual((verdicts["a"].verdict, verdicts["a"].passed), ("kernel-report", False))
+        self.assertEqual(places, [[]])
+
+    def test_that_vm_says_nothing(self) -> None:
+        verdicts, places = self.of_a([GONE], [*run("ab", 1), *run("c", 2), "@exit 0"])
+        self.assertEqual((verdicts["a"].verdict, places), ("kernel-report", [[]]))
+        self.assertTrue(verdicts["ab"].passed and verdicts["c"].passed)
+
+    def test_what_comes_to_light_later(self) -> None:
+        words = self.words(
+            [*run("a", 1), log(self.headline), *run("ab", 2), "@exit 0"],
+            [*run("a", 1, self.headline, self.allocated)],
+            [*run("ab", 1), *run("c", 2), "@exit 0"],
+        )
+        self.assertEqual(words, {"a": "kernel-report", "ab": "passed", "c": "passed"})
+        self.assertEqual(self.shown, [("a", True), ("a", False), ("ab", True), ("c", True)])
+
+    def test_only_the_first_one(self) -> None:
+        words = self.words(
+            [*run("a", 1, self.headline)], [*run("a", 1, self.headline)],
+            [*run("ab", 1, self.headline)], [*run("c", 1), "@exit 0"],
+        )  # fmt: skip
+        self.assertEqual(words, {"a": "kernel-report", "ab": "kernel-report", "c": "passed"})
+        self.assertEqual(len(self.vms), 4)
+
+    def test_nothing_more_to_tell(self) -> None:
+        self.judge([*run("a", 1, WARNING)], [*run("ab", 1), *run("c", 2), "@exit 0"])
+        self.assertEqual([vm.names for vm in self.vms], [["a", "ab", "c"], ["ab", "c"]])
 
 
 class Doubt(TrialCase):
