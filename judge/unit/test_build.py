@@ -70,7 +70,7 @@ class Build(unittest.TestCase):
 
     def run_command(self, command: list, env=None, seconds=0, **_):
         if command[0] == "strip":
-            Path(command[3]).write_text("stripped")
+            Path(command[-2]).write_text("stripped")
             return None
         self.calls.append([str(word) for word in command])
         self.env = env
