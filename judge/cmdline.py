@@ -30,6 +30,9 @@ ALWAYS = (
 WITH = {
     # All reports, not only the first since boot: the saved VM serves many tests.
     "CONFIG_KASAN": ("kasan_multi_shot",),
+    # A for what can be made to fail: all but what the kernel's checkers allocate for themselves,
+    # see userland/tests/inject.c.
+    "CONFIG_FAILSLAB": ("slub_debug=A;-,kmemleak_object,debug_objects_cache",),
     # These cost time on every call.
     "CONFIG_SECURITY_APPARMOR": ("apparmor=0",),
     "CONFIG_AUDIT": ("audit=0",),

@@ -33,6 +33,14 @@ class Options(unittest.TestCase):
     def test_nothing_to_spare_with_kasan(self) -> None:
         options = cmdline.options({"CONFIG_KASAN": "y"})
         self.assertEqual(cmdline.lean(options), options)
+    def test_checkers_do_not_count_among_what_can_fail(self) -> None:
+        options = cmdline.options({"CONFIG_KASAN": "y", "CONFIG_FAILSLAB": "y"})
+        (marked,) = [word for word in options if word.startswith("slub_debug=")]
+        self.assertIn("kmemleak_object", marked)
+        # Of two such options the kernel heeds the last: damaged memory matters more.
+        both = cmdline.options({"CONFIG_FAILSLAB": "y"})
+        self.assertEqual([word for word in both if "slub_debug" in word],
+                         [marked, cmdline.SLUB_DEBUG])  # fmt: skip
 
 
 if __name__ == "__main__":
