@@ -56,6 +56,7 @@
 /* What calibrate() measures on the reference machine: emulated, 2 cores of 2020s. */
 #define REFERENCE_MS	25.0
 #define MOST_SCALE	15.0
+#define LOOKS_SLOW	4.0
 
 /*
  * How long a process may wait uninterruptibly before the kernel tells of it, and where:
@@ -615,6 +616,23 @@ static double calibrate(void)
 }
 
 /*
+ * Once more, now that the test begins: while other machines start and a compiler works this one
+ * may have looked slower than it is, and some tests let so much time pass.
+ */
+static double calibrate_again(double took)
+{
+	double before = scale, ms;
+
+	if (scale < LOOKS_SLOW)
+		return took;
+	ms = calibrate();
+	if (ms < took)
+		return ms;
+	scale = before;
+	return took;
+}
+
+/*
  * Each rmmod waits for grace periods, and the judge boots kernels to expedite these. One with
  * PREEMPT_RT does so only when it is told to again, once it runs.
  */
@@ -827,6 +845,7 @@ int main(int argc, char **argv)
 	share_what_is_told();
 	if (begin_path)
 		wait_for(begin_path);
+	took = calibrate_again(took);
 	count = read_names(tests_path, runs, MAX_TESTS);
 	printf("KTAP version 1\n1..%zu\n", count);
 	printf("# scale %.2f (calibration took %.1f ms)\n", scale, took);
