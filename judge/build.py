@@ -121,7 +121,7 @@ def _shell(commands: str, folder: Path) -> tuple[int, str]:
     # The shell would hear of our end only after the compiler's.
     script = f"trap 'kill -KILL 0' TERM\n{{ set -e\n{commands}\n:; }} & wait $!"
     command = ["setpriv", "--pdeathsig", "TERM", "sh", "-c", script]
-    done = _run(command, _environment(), folder)
+    done = _run(command, {**_environment(), **recipe.exported()}, folder)
     return done.returncode, done.stdout
 
 

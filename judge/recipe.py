@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Mapping, Sequence
 
-from . import cache
+from . import arch, cache
 from .kernel import Kernel
 from .stages import TREE, Stage
 
@@ -129,13 +129,20 @@ def _identity(name: str, kdir: Path) -> str:
     return f"{path} {status.st_size} {status.st_mtime_ns}"
 
 
+def exported() -> dict[str, str]:
+    """What kbuild tells its commands by the environment: Debian 13 has an objtool that asks."""
+    return {"SRCARCH": arch.host().source}
+
+
 def allowed(environment: Mapping[str, str]) -> bool:
     return not any(HEEDED.match(name) for name in environment)
 
 
 def path_of(stage: Stage, kernel: Sequence[str], options: Sequence[str]) -> Path:
     """Where the recipe is kept; kernel: what tells one build of a kernel from another."""
-    key = cache.digest(*kernel, stage.folder, TREE / stage.folder / "Makefile", *options)
+    told = [f"{name}={value}" for name, value in exported().items()]
+    makefile = TREE / stage.folder / "Makefile"
+    key = cache.digest(*kernel, stage.folder, makefile, *told, *options)
     return cache.root() / "build" / f"recipe-{key}.json"
 
 

@@ -18,6 +18,7 @@ PLACE = Path("/cache/build/0123")
 
 # A kbuild as far as is needed here: it leaves the same files, and counts its calls.
 KBUILD = r"""
+export SRCARCH := x86
 F := $(M)/kmsgpipe_basic
 note = printf '%s\n' 'cmd_$(1) := $(subst $$,$$$$,$(2))' '$(if $(3),source_$(1) := $(3))'
 CC_O = gcc $(KCFLAGS) -Wp,-MMD,$(M)/.kmsgpipe_basic.o.d -Wall -c -o $F.o $F.c
@@ -35,8 +36,10 @@ modules:
 	@$(LD)
 	@$(call note,$F.ko,$(LD)) > $(M)/.kmsgpipe_basic.ko.cmd
 """
-# Imports are what the description tells of; an unresolved one is an error.
+# Imports are what the description tells of; an unresolved one is an error. Some tools ask for what
+# kbuild has told them.
 MODPOST = """#!/bin/sh
+: ${SRCARCH:?variable not defined}
 if nm -u $1 | grep -q missing; then echo 'ERROR: modpost: "missing" undefined!' >&2; exit 1; fi
 nm -u $1 | awk '{ print "int uses_" $2 ";" }' > $2
 echo modpost >> calls
