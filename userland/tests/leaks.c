@@ -16,10 +16,12 @@
 
 #include <ctype.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -145,6 +147,31 @@ static int min_age_ms(void)
 	return shorter ? atoi(shorter) : MIN_AGE_MS;
 }
 
+#define STACKS 4
+
+/*
+ * The kernel keeps the stacks of processes that have ended for the next ones, and wipes them then.
+ * Until that, what a stack has left of a pointer passes for one: so some processes take them.
+ */
+static void wipe_stacks(void)
+{
+	pid_t pids[STACKS];
+
+	for (int i = 0; i < STACKS; i++) {
+		pids[i] = fork();
+		if (!pids[i]) {
+			pause();
+			_exit(0);
+		}
+	}
+	for (int i = 0; i < STACKS; i++) {
+		if (pids[i] < 0)
+			continue;
+		kill(pids[i], SIGKILL);
+		waitpid(pids[i], NULL, 0);
+	}
+}
+
 void leaks_report(double scale)
 {
 	long long old_enough = now_ms() + min_age_ms() + 100;
@@ -154,6 +181,7 @@ void leaks_report(double scale)
 		return;
 	printf("# leaks %.1f\n", min_age_ms() / 1000. + 2 * SCAN_SECONDS * scale);
 	fflush(stdout);
+	wipe_stacks();
 	if (!scan())
 		return;
 	wait_until(old_enough);
