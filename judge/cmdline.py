@@ -9,7 +9,11 @@ from typing import Mapping, Sequence
 # Only for sizes that a message can have: the kernel itself lives in the small ones.
 _SIZES = ("64", "96", "128", "192", "256", "512", "1k", "2k", "4k", "8k")
 _CACHES = ",".join(f"kmalloc-{n},kmalloc-cg-{n}" for n in _SIZES)
-SLUB_DEBUG = f"slub_debug=FZPU,{_CACHES}"
+# Who allocated and who freed a piece of memory is two walks through the stack, and which cgroup
+# is to pay for it costs each system call: an eighth of the work of all tests.
+REMEMBERS, FORGETS = "slub_debug=FZPU,", "slub_debug=FZP,"
+UNCHARGED = "cgroup_disable=memory"
+SLUB_DEBUG = f"{REMEMBERS}{_CACHES}"
 
 # For every kernel.
 ALWAYS = (
@@ -43,12 +47,6 @@ WITHOUT = {
     # KASAN finds the same and more, at once and not when the memory is used again.
     "CONFIG_KASAN": (SLUB_DEBUG,),
 }
-
-
-# Who allocated and who freed a piece of memory is two walks through the stack, and which cgroup
-# is to pay for it costs each system call: a seventh of the time that the tests take.
-REMEMBERS, FORGETS = "slub_debug=FZPU,", "slub_debug=FZP,"
-UNCHARGED = "cgroup_disable=memory"
 
 
 def remembers(options: Sequence[str]) -> bool:

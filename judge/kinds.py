@@ -334,6 +334,8 @@ KINDS = {kind.name: kind for kind in TABLE}
 
 # How the slab allocator starts its reports; "Tainted: ..." or "Not tainted" stands inside.
 SLUB = r"BUG \S+ \((Not t|T)ainted[^)]*\): "
+# All that the allocator's own checks find.
+ALLOCATORS = (SLUB, r"\[[\w ]+ overwritten\] 0x")
 REDZONE = "(Right |Left |kmalloc )?[Rr]edzone overwritten"
 KASAN, KFENCE = "BUG: KASAN: ", "BUG: KFENCE: "
 
@@ -358,7 +360,7 @@ STARTS = tuple((KINDS[name], re.compile("|".join(starts))) for name, *starts in 
     ("kasan", r"BUG: (KASAN|KFENCE|KMSAN): "),
     ("leak", SLUB + "Objects remaining", r"kmemleak: \d+ new suspected memory leaks",
      r"unreferenced object 0x[0-9a-f]+ \(size \d+\):"),
-    ("slab", SLUB, r"\[[\w ]+ overwritten\] 0x"),
+    ("slab", *ALLOCATORS),
     ("sleep-in-atomic", "BUG: sleeping function called from invalid context"),
     ("scheduling-while-atomic", "BUG: scheduling while atomic"),
     ("preemptible", r"BUG: using \S+ in preemptible"),

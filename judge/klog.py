@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Sequence
 
-from .kinds import KINDS, REFINED, SLUB, STARTS, Kind
+from .kinds import ALLOCATORS, KINDS, REFINED, SLUB, STARTS, Kind
 from .stages import STAGES
 
 STAMP = re.compile(r"^(?:<\d+>)?\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
@@ -35,8 +35,8 @@ PROOF_LINES = 30
 CUT_HERE = re.compile(r"^-+\[ cut here \]-+$")
 CUT_LINES = 4
 
-# What the allocator's own checks have found; it may know who allocated the object, and who freed it.
-ALLOCATORS = re.compile(SLUB + r"|\[[\w ]+ overwritten\] 0x")
+# Such a report may know who allocated the object, and who freed it.
+OF_ALLOCATOR = re.compile("|".join(ALLOCATORS))
 # The allocator goes on about damage that it has reported; that is no other damage.
 ALSO = re.compile(SLUB + "(Slab disabled since|Wrong object count)")
 # What ends a report when its own end is not there: so many lines.

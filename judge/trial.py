@@ -266,7 +266,7 @@ class Trial:
             not self.first
             and cmdline.remembers(self.machine.options)
             and not cmdline.remembers(machine.options)
-            and any(klog.ALLOCATORS.match(report.headline) for report in verdict.reports)
+            and any(klog.OF_ALLOCATOR.match(report.headline) for report in verdict.reports)
         )
 
     def _hopeless(self) -> str:
