@@ -277,9 +277,9 @@ def stage(stage: Stage, kernel: Kernel, tree: Path | None = None) -> Review:
 
 
 def headers(tree: Path = TREE) -> Review:
-    """Style of include/*.h; the compiler sees them with each stage."""
+    """Style of what is included only; the compiler sees it with a stage, or with a kernel."""
     with cache.lock("check-include"):
-        return _copied("include", tree, ["include/*.h"])
+        return _copied("include", tree, ["include/*.h", "judge/configs/first/*.h"])
 
 
 def _copied(label: str, tree: Path, patterns: Sequence[str], ignore: Iterable[str] = ()) -> Review:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import time
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from .kernelsource import Source
 from .tree import Kernel
 
 CONFIGS = Path(__file__).parent / "configs"
+# Headers that one file of the kernel includes before all others. They say what for.
+FIRST = CONFIGS / "first"
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,15 @@ class Lab:
     disk: int  # bytes that its folder takes
     make: tuple[str, ...] = ()  # what only kbuild's own variables can say
     watched: tuple[str, ...] = ()  # objects that KASAN watches; none: all of the kernel
+    flags: tuple[tuple[str, str], ...] = ()  # of an object, for the compiler
 
     @property
     def variables(self) -> list[str]:
         """kbuild's, on its command line."""
         watch = ["KASAN_SANITIZE=n"] if self.watched else []
         watch += [f"KASAN_SANITIZE_{name}.o=y" for name in self.watched]
-        return [*arch.host().lab_make, *self.make, *watch]
+        flags = [f"CFLAGS_{name}.o={flags}" for name, flags in self.flags]
+        return [*arch.host().lab_make, *self.make, *watch, *flags]
 
 
 # What a driver hands its memory to, by the kernel's object files: who follows a pointer into a
@@ -58,12 +63,25 @@ WATCHED = (
     "string", "string_helpers", "vsprintf", "kasprintf", "kstrtox", "hexdump",
 )  # fmt: skip
 
+# A call and its return cost an emulated processor more than most of what is called. So what each
+# lock, each allocation and each stack trace goes through is inlined more. And a scan for lost
+# memory reads half as much: see the headers.
+FLAGS = {
+    **dict.fromkeys(("lockdep", "debugobjects", "slub", "unwind_frame", "extable"), "-O3"),
+    "kmemleak": "-O3 -include first/kmemleak.h",
+    # Not the architecture's file of that name.
+    "stacktrace": "-O3 $(if $(filter kernel,$(obj)),-include first/stacktrace.h)",
+    "kasan_init_64": "-include first/kasan_init_64.h",
+    # Instead of what the kernel's Makefile has for it, which is the first word.
+    "stackdepot": "-fno-builtin -O3 -include first/stackdepot.h",
+}
+
 LABS = {
     lab.name: lab
     for lab in (
         Lab("base", ("base",), "is small and checks nothing", 1500, 600 * cache.MB),
         Lab("debug", ("base", "debug"), "reports bugs of memory and locking", 1600, 900 * cache.MB,
-            watched=WATCHED),
+            watched=WATCHED, flags=tuple(FLAGS.items())),
         # Modules are watched, the kernel itself is not: see race.config.
         Lab("race", ("base", "race"), "reports data races", 1500, 600 * cache.MB,
             make=("KCSAN_SANITIZE=n",)),  # fmt: skip
@@ -138,7 +156,11 @@ def config_text(name: str) -> str:
 
 
 def _digest(name: str) -> str:
-    return cache.digest(config_text(name), *LABS[name].variables)
+    return cache.digest(config_text(name), *LABS[name].variables, *_headers(LABS[name]))
+
+
+def _headers(lab: Lab) -> list[Path]:
+    return sorted(FIRST.glob("*.h")) if lab.flags else []
 
 
 def lacking(asked: str, got: str) -> list[str]:
@@ -201,6 +223,13 @@ def build(lab: Lab, spec: str) -> None:
 def _configure(lab: Lab, source: Source, into: Path) -> None:
     asked = config_text(lab.name)
     cache.write_atomic(into / "fragments.config", asked)
+    # In the folder that the compiler runs in: what is built is the same, wherever we are.
+    (into / FIRST.name).mkdir(exist_ok=True)
+    for header in _headers(lab):
+        # A newer file would be compiled again.
+        copy = into / FIRST.name / header.name
+        if not copy.exists() or copy.read_bytes() != header.read_bytes():
+            shutil.copyfile(header, copy)
     _make(lab, source, into, f"KCONFIG_ALLCONFIG={into}/fragments.config", "allnoconfig")
     gone = lacking(asked, (into / ".config").read_text())
     if gone:

@@ -130,6 +130,41 @@ class Building(Scratch):
         self.assertIn("Linux 6.6.1 has no gone.o: nothing is watched there",
                       [call.args[0] for call in said.call_args_list])  # fmt: skip
 
+    def test_what_single_objects_are_compiled_with(self) -> None:
+        lab = labkernel.Lab("debug", ("base",), "", 1, 1, flags=(("kmemleak", "-include first/x.h"),))
+        first = self.tree.parent / "first"
+        first.mkdir()
+        (first / "x.h").write_text("one\n")
+        self.make_does('[ -f "$out/words" ] || for w; do echo "$w"; done >"$out/words"; cd "$out"; '
+                       "mkdir -p include/generated; "
+                       f"echo '#define UTS_RELEASE \"{RELEASE}\"' >include/generated/utsrelease.h; "
+                       "echo x >vmlinux")  # fmt: skip
+        with mock.patch.dict(labkernel.LABS, {"debug": lab}), \
+                mock.patch.object(labkernel, "FIRST", first):  # fmt: skip
+            self.build()
+            copy = labkernel.folder("debug") / "first/x.h"
+            os.utime(copy, (1, 1))
+            self.build()
+            self.assertEqual((copy.read_text(), copy.stat().st_mtime), ("one\n", 1))
+            self.said.reset_mock()
+            labkernel.find("debug")
+            self.said.assert_not_called()
+
+            (first / "x.h").write_text("another\n")
+            labkernel.find("debug")
+            self.assertIn("built with another config", self.said.call_args.args[0])
+            self.build()
+            self.assertEqual(copy.read_text(), "another\n")
+        words = (labkernel.folder("debug") / "words").read_text().splitlines()
+        self.assertIn("CFLAGS_kmemleak.o=-include first/x.h", words)
+
+    def test_each_header_is_some_objects(self) -> None:
+        names = {header.stem for header in labkernel.FIRST.glob("*.h")}
+        included = {name for name, flags in labkernel.FLAGS.items()
+                    if f"-include first/{name}.h" in flags}  # fmt: skip
+        self.assertTrue(names)
+        self.assertEqual(names, included)
+
     def test_a_tree_in_the_cache_is_built_once(self) -> None:
         ours = cache.root() / "linux-x"
         self.tree.rename(ours)
