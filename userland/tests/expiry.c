@@ -186,6 +186,14 @@ static void send_many(int fd, int count)
 		expect_value(write(fd, "many", 4), 4);
 }
 
+/* So many that who goes through them is met on the way; fewer where each step takes longer. */
+static int many_to_walk(void)
+{
+	int fewer = rounds(20000);
+
+	return fewer < 4000 ? fewer : 4000;
+}
+
 /*
  * Drops 3000 messages; true if meanwhile somebody else got at the queue.
  *
@@ -805,8 +813,8 @@ static long jiffy_ns(void)
 
 static void unload_in_a_phase(int round)
 {
-	/* The timer goes off at every jiffy: two of them, in twenty steps. */
-	struct timespec moment = { .tv_nsec = round % 20 * (jiffy_ns() / 10) };
+	/* The timer goes off at every jiffy: two of them, in twenty steps, or each other one. */
+	struct timespec moment = { .tv_nsec = round * 7 % 20 * (jiffy_ns() / 10) };
 	int fd;
 
 	expect_value(module_load("cleanup_interval_ms=1 ttl_ms=2 max_msgs=200"), 0);
@@ -915,25 +923,26 @@ static long call_rmmod(struct caller *self)
 }
 
 /*
- * Loads it, and has the work expire MANY messages until it is somewhere in the middle: from the
+ * Loads it, and has the work expire many messages until it is somewhere in the middle: from the
  * first lock that it takes after that on, the kernel thread has to leave the CPU to us. True if
  * it has been met there.
  */
 static bool meet_the_work(void)
 {
 	const struct timespec a_bit = { .tv_nsec = 50000 };
+	const unsigned int many = many_to_walk();
 	uint64_t expired;
 	int fd;
 
 	expect_value(module_load("cleanup_interval_ms=0 ttl_ms=0 max_msgs=4000"), 0);
 	fd = device_open(O_RDWR);
-	send_many(fd, 4000);
+	send_many(fd, many);
 	keep_the_cpu(true);
 	expect_value(set_cleanup(fd, 1, 1), 0);
 	while (!(expired = device_stats(fd).expired) && wait_a_moment())
 		nanosleep(&a_bit, NULL);
 	close(fd);
-	return expired < 4000;
+	return expired < many;
 }
 
 /* Whatever works without a lock in between is never met, and need not be. */
@@ -973,11 +982,12 @@ SOLO(timer_goes_off_while_the_lock_is_held,
      .page = "lab5.md#timer", .stages = FROM_STAGE(5),
      .params = "max_msgs=4000 cleanup_interval_ms=1 ttl_ms=86400000")
 {
+	const int many = many_to_walk();
 	int fd = device_open(O_RDWR);
 	long long until;
 	char text[8];
 
-	send_many(fd, 4000);
+	send_many(fd, many);
 	until = now_ms() + LONGEST_MS * time_scale();
 	/*
 	 * Most of this is a walk along the queue, under the lock, and longer than a few jiffies:
@@ -985,7 +995,7 @@ SOLO(timer_goes_off_while_the_lock_is_held,
 	 */
 	for (int i = 0; i < 1000 && now_ms() < until; i++) {
 		struct kmsgpipe_peek peek = {
-			.index = 3999, .size = sizeof(text), .buf = (uintptr_t)text
+			.index = many - 1, .size = sizeof(text), .buf = (uintptr_t)text
 		};
 
 		expect_value(ioctl(fd, KMSGPIPE_PEEK, &peek), 0);

@@ -263,7 +263,7 @@ static void mark_log(const char *what, const char *name)
 		printf("# note: the kernel log takes no marks\n");
 }
 
-static void write_file(const char *path, const char *text)
+void write_file(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
 
@@ -289,8 +289,6 @@ static void in_new_group(void)
 	setpgid(0, 0);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	/* If memory runs out, the test goes first and the runner lives on. */
-	write_file("/proc/self/oom_score_adj", "900");
 }
 
 static struct run run_of(const struct test *test, bool in_32_bits)
@@ -328,6 +326,8 @@ static void body(const struct run *run)
 {
 	const struct test *test = run->test;
 
+	/* If memory runs out, the test goes first and the runner lives on. */
+	write_file("/proc/self/oom_score_adj", "900");
 	if (!test->loads_itself && module_load(test->params)) {
 		if (!report->failed)
 			clean_copy(report->saw, sizeof(report->saw), result(-1));
@@ -839,7 +839,7 @@ int main(int argc, char **argv)
 
 	took = calibrate();
 	if (leaks_are_watched())
-		every_nth = 10;
+		every_nth = 20;
 	watch_for_hung_tasks();
 	expedite_grace_periods();
 	share_what_is_told();

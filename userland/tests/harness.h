@@ -131,11 +131,14 @@ const char *number(long value);
 double time_scale(void);
 
 /*
- * How often to repeat something: @many times, which are 10 at least. On a kernel that finds leaks
- * (kmemleak) a tenth of that: it takes ten times as long for each, as it checks its own steps,
- * and reports the first that goes wrong.
+ * How often to repeat something: @many times, which are 20 at least. On a kernel that finds leaks
+ * (kmemleak) one in twenty of them: it takes ten times as long for each, as it checks its own
+ * steps, and reports the first that goes wrong.
  */
 int rounds(int many);
+
+/* Writes @text to a file of the kernel's; on one that has no such file nothing is done. */
+void write_file(const char *path, const char *text);
 
 /*
  * True for each round from 0 up to @many; or up to @least, once a third of the test's time is
