@@ -27,8 +27,8 @@ struct symbol {
 	unsigned long address;
 };
 
-/* One walk along /proc/kallsyms: it has tens of thousands of lines. True if all are found. */
-static bool find_symbols(struct symbol *symbols, size_t count)
+/* One walk along /proc/kallsyms: it has tens of thousands of lines. */
+static void find_symbols(struct symbol *symbols, size_t count)
 {
 	FILE *file = fopen("/proc/kallsyms", "r");
 	char line[256], name[128];
@@ -47,7 +47,6 @@ static bool find_symbols(struct symbol *symbols, size_t count)
 	}
 	if (file)
 		fclose(file);
-	return found == count;
 }
 
 /* Where in the machine's memory the kernel's data begin, by /proc/iomem; 0 if it does not say. */
@@ -76,19 +75,25 @@ static bool is_kernels_age(unsigned long age)
 	return false;
 }
 
+enum { SDATA, AGE, AT_ONCE, SYMBOLS };
+
 /* The place of jiffies_min_age in /dev/mem; 0 if the kernel does not say. */
-static off_t place_of_age(void)
+static off_t place_of_age(const struct symbol *symbols)
 {
-	struct symbol symbols[] = { { .name = "_sdata" }, { .name = "jiffies_min_age" } };
 	unsigned long data = kernel_data();
 
-	if (!data || !find_symbols(symbols, 2))
+	if (!data || !symbols[SDATA].address || !symbols[AGE].address)
 		return 0;
-	return data + (symbols[1].address - symbols[0].address);
+	return data + (symbols[AGE].address - symbols[SDATA].address);
 }
 
 void shorten_leak_age(void)
 {
+	struct symbol symbols[SYMBOLS] = {
+		[SDATA] = { .name = "_sdata" },
+		[AGE] = { .name = "jiffies_min_age" },
+		[AT_ONCE] = { .name = "kmemleak_reports_at_once" },
+	};
 	unsigned long age = 0;
 	char text[16];
 	off_t place;
@@ -99,7 +104,10 @@ void shorten_leak_age(void)
 	fd = open("/dev/mem", O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return;
-	place = place_of_age();
+	find_symbols(symbols, SYMBOLS);
+	if (symbols[AT_ONCE].address)
+		setenv(LEAK_SCANS, "1", 1);
+	place = place_of_age(symbols);
 	if (place && pread(fd, &age, sizeof(age), place) == sizeof(age) && is_kernels_age(age)) {
 		age = age * AGE_MS / KERNELS_AGE_MS;
 		snprintf(text, sizeof(text), "%d", AGE_MS);

@@ -9,8 +9,9 @@
  * in that of the tests.
  *
  * It takes two scans: of an object that has changed since the scan before, or that is
- * seen for the first time, kmemleak tells nothing. There is no need to clear the list
- * before: what was lost earlier belongs to processes from before the first test.
+ * seen for the first time, kmemleak tells nothing; unless PID 1 knows that this one does. There is
+ * no need to clear the list before: what was lost earlier belongs to processes from before
+ * the first test.
  */
 #include "leaks.h"
 
@@ -31,6 +32,8 @@
 #define MIN_AGE_MS	5000
 /* Set by PID 1 if it is less: LEAK_AGE in guest/kmemleak.h. */
 #define AGE_VARIABLE	"KMEMLEAK_AGE_MS"
+/* Set by PID 1 for a kernel that needs one scan: LEAK_SCANS there. */
+#define SCANS_VARIABLE	"KMEMLEAK_SCANS"
 /* What a scan may take on the reference machine. */
 #define SCAN_SECONDS	10
 #define MAX_MARKS	1000
@@ -174,7 +177,9 @@ static void wipe_stacks(void)
 
 void leaks_report(double scale)
 {
-	long long old_enough = now_ms() + min_age_ms() + 100;
+	/* Ages are in jiffies, and the first one has begun already. */
+	long long old_enough = now_ms() + min_age_ms() + 20;
+	const bool once = getenv(SCANS_VARIABLE);
 	FILE *file;
 
 	if (!mark_count)
@@ -184,7 +189,7 @@ void leaks_report(double scale)
 	wipe_stacks();
 	/* Who takes which lock is of no interest any more, and a scan takes several per object. */
 	write_file("/proc/sys/kernel/prove_locking", "0");
-	if (!scan())
+	if (!once && !scan())
 		return;
 	wait_until(old_enough);
 	if (!scan())
