@@ -12,11 +12,12 @@
 
 /*
  * On a machine at work, what has changed since the scan before is not reported yet, and so never by
- * the first one. The judge scans when nothing is at work: here nothing ever looks changed. PID 1
- * finds the symbol, and the test program scans once.
+ * the first one. The judge scans when nothing is at work. So here, in update_checksum(), a
+ * checksum is what it was: 0 before the first scan, or ~0 in newer kernels. PID 1 finds the symbol,
+ * and the test program scans once.
  */
 #undef crc32
-#define crc32(seed, data, length)	((void)(data), 0)
+#define crc32(seed, data, length)	((void)(data), old_csum)
 static const char kmemleak_reports_at_once __used;
 /* The file has its own. */
 #undef pr_fmt
