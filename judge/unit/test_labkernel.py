@@ -131,7 +131,8 @@ class Building(Scratch):
                       [call.args[0] for call in said.call_args_list])  # fmt: skip
 
     def test_what_single_objects_are_compiled_with(self) -> None:
-        lab = labkernel.Lab("debug", ("base",), "", 1, 1, flags=(("kmemleak", "-include first/x.h"),))
+        lab = labkernel.Lab("debug", ("base",), "", 1, 1,
+                            flags=(("kmemleak", "-include first/x.h"),))  # fmt: skip
         first = self.tree.parent / "first"
         first.mkdir()
         (first / "x.h").write_text("one\n")
