@@ -8,7 +8,10 @@
 /* And this one, that a kernel of ours needs no second scan: judge/configs/first/kmemleak.h. */
 #define LEAK_SCANS "KMEMLEAK_SCANS"
 
-/* Lets kmemleak tell earlier than after five seconds, where that can be done. For root. */
+/*
+ * Lets kmemleak tell earlier than after five seconds, where that can be done, and finds out how
+ * many scans it takes: both go to the environment. For root.
+ */
 void shorten_leak_age(void);
 
 #endif

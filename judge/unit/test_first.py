@@ -28,7 +28,6 @@ PROGRAM = """
 #include "first.h"
 #undef arch_stack_walk
 #include <stdio.h>
-#include <string.h>
 
 #define NOINLINE __attribute__((noinline, noclone))
 #define BACK() ((unsigned long)__builtin_return_address(0))
